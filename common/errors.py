@@ -1,0 +1,44 @@
+"""Errors, named for the reaction they ask for.
+
+CryptoBotError
+├── ConfigurationError   stop at start, show every problem, exit status 2
+├── InvalidRecord        dead-letter the record, go on
+├── TransportError       the broker is away: wait and try again
+│   └── DeliveryFailed   end the process without a snapshot: its restart replays
+└── InvariantBroken      end the process without a snapshot: a person must look
+"""
+
+from collections.abc import Sequence
+
+
+class CryptoBotError(Exception):
+    """Base of all errors of this project."""
+
+
+class ConfigurationError(CryptoBotError):
+    """One or more settings or files are unusable; `problems` holds one line each."""
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("\n".join(problems))
+
+
+class InvalidRecord(CryptoBotError):
+    """A record or frame cannot be used; `reason` is a short label from a fixed set."""
+
+    def __init__(self, reason: str, detail: str = "") -> None:
+        self.reason = reason
+        self.detail = detail
+        super().__init__(f"{reason}: {detail}" if detail else reason)
+
+
+class TransportError(CryptoBotError):
+    """The transport cannot be reached or refuses; trying again may help."""
+
+
+class DeliveryFailed(TransportError):
+    """A produced record was not acknowledged in time; nothing after it may be committed."""
+
+
+class InvariantBroken(CryptoBotError):
+    """Something that cannot happen did; continuing could lose money."""

@@ -1,0 +1,119 @@
+"""SQLite as the record of what must last: WAL, synchronous=FULL, stamped, with an outbox.
+
+What a service decides and what it will publish of it commit in one transaction. The outbox is published after the commit
+and cleared once the broker has acknowledged; after a crash it is published again, and receivers drop what they have seen.
+"""
+
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from common.codec import encode
+from common.errors import ConfigurationError
+from common.processor import Output, Position, Producer
+from common.topics import ALL_TOPICS
+
+_TOPICS = {topic.name: topic for topic in ALL_TOPICS}
+
+_BASE_SCHEMA = """
+CREATE TABLE stamps (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
+CREATE TABLE positions (topic TEXT NOT NULL, "partition" INTEGER NOT NULL, next_offset INTEGER NOT NULL, PRIMARY KEY (topic, "partition")) STRICT;
+CREATE TABLE outbox (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, topic TEXT NOT NULL, key TEXT NOT NULL, "partition" INTEGER, value BLOB NOT NULL, read_at_ns INTEGER NOT NULL
+) STRICT;
+"""
+
+
+class Database:
+    """One file, one writer."""
+
+    def __init__(self, path: Path, *, migrations: Sequence[str], stamp: Mapping[str, str], synchronous: str = "FULL") -> None:
+        """Open or make the file and bring its schema up to date.
+
+        `stamp` says what the data belongs to (environment, venue, account); raises ConfigurationError when the file is
+        stamped otherwise, is newer than this program or is not a database.
+        """
+        self.path = path
+        self._sent_through = 0
+        try:
+            self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+            for pragma in ("journal_mode=WAL", f"synchronous={synchronous}", "busy_timeout=5000", "foreign_keys=ON", "wal_autocheckpoint=1000"):
+                self._connection.execute(f"PRAGMA {pragma}")
+            self._migrate((_BASE_SCHEMA, *migrations))
+        except sqlite3.Error as error:
+            raise ConfigurationError([f"{path}: cannot be used as a database ({error}); move it away or restore a backup"]) from error
+        self._check_stamp(stamp)
+
+    @contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """All or nothing; the commit is on disk when the block ends."""
+        self._connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield self._connection
+        except BaseException:
+            self._connection.execute("ROLLBACK")
+            raise
+        self._connection.execute("COMMIT")
+
+    def query(self, sql: str, parameters: Sequence[object] = ()) -> list[tuple[object, ...]]:
+        """All rows of a SELECT."""
+        return self._connection.execute(sql, parameters).fetchall()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._connection.close()
+
+    # Positions: where to go on reading after a restart.
+
+    def positions(self) -> list[Position]:
+        """The stored positions."""
+        rows = self._connection.execute('SELECT topic, "partition", next_offset FROM positions').fetchall()
+        return [Position(_TOPICS[topic], partition, offset) for topic, partition, offset in rows]
+
+    def set_positions(self, positions: Sequence[Position]) -> None:
+        """Store positions; call inside a transaction."""
+        self._connection.executemany(
+            "INSERT INTO positions VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET next_offset = excluded.next_offset",
+            [(position.topic.name, position.partition, position.offset) for position in positions],
+        )
+
+    # Outbox: what is published after the commit.
+
+    def enqueue(self, outputs: Sequence[Output], *, read_at_ns: int = 0) -> None:
+        """Put messages into the outbox; call inside a transaction."""
+        self._connection.executemany(
+            'INSERT INTO outbox (topic, key, "partition", value, read_at_ns) VALUES (?, ?, ?, ?, ?)',
+            [(output.topic.name, output.key, output.partition, encode(output.message), read_at_ns) for output in outputs],
+        )
+
+    def publish(self, producer: Producer) -> int:
+        """Hand what is new in the outbox to the producer; returns how many."""
+        rows = self._connection.execute(
+            'SELECT id, topic, key, "partition", value, read_at_ns FROM outbox WHERE id > ? ORDER BY id', (self._sent_through,)
+        ).fetchall()
+        for number, topic, key, partition, value, read_at_ns in rows:
+            producer.send(_TOPICS[topic], key, value, partition=partition, read_at_ns=read_at_ns)
+            self._sent_through = number
+        return len(rows)
+
+    def clear_published(self, producer: Producer) -> None:
+        """Wait for the acknowledgements of what was published and forget it."""
+        producer.flush()
+        with self.transaction() as connection:
+            connection.execute("DELETE FROM outbox WHERE id <= ?", (self._sent_through,))
+
+    def _migrate(self, migrations: Sequence[str]) -> None:
+        (version,) = self._connection.execute("PRAGMA user_version").fetchone()
+        if version > len(migrations):
+            raise ConfigurationError([f"{self.path}: has schema {version}, this program knows {len(migrations)}; start the newer program"])
+        for number, script in enumerate(migrations[version:], start=version + 1):
+            self._connection.executescript(f"BEGIN IMMEDIATE; {script}; PRAGMA user_version = {number}; COMMIT;")
+
+    def _check_stamp(self, stamp: Mapping[str, str]) -> None:
+        with self.transaction() as connection:
+            connection.executemany("INSERT OR IGNORE INTO stamps VALUES (?, ?)", stamp.items())
+            stored = dict(connection.execute("SELECT name, value FROM stamps").fetchall())
+        if foreign := [f"{name} is {stored[name]!r}, not {value!r}" for name, value in stamp.items() if stored[name] != value]:
+            self.close()
+            raise ConfigurationError([f"{self.path}: belongs to another account ({'; '.join(foreign)}); choose another DATA_DIR"])
