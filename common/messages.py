@@ -31,6 +31,8 @@ Session = Annotated[int, msgspec.Meta(ge=0, description="market session; event t
 Epoch = Annotated[int, msgspec.Meta(ge=0, description="writer epoch of ingestion; records of an older epoch after a newer one are dropped")]
 EventTimeNs = Annotated[int, msgspec.Meta(ge=0, description="event time, ns UTC")]
 Usd = Annotated[Decimal, _doc("USD")]
+Symbol = Annotated[str, _doc("symbol as the exchange spells it: `BTCUSDT`")]
+ClientId = Annotated[str, _doc("derived from pair, seq of the deciding tick, leg and attempt")]
 
 
 class Message(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", gc=False):
@@ -62,7 +64,7 @@ class BarStatus(StrEnum):
     MISSING = "MISSING"
 
 
-class Quote(Part):
+class Quote(Part, frozen=True):
     """One leg's best bid and ask."""
 
     bid: Annotated[Decimal, _doc("best bid, quote currency")]
@@ -72,7 +74,7 @@ class Quote(Part):
     event_time_ns: EventTimeNs
 
 
-class MarkPrice(Part):
+class MarkPrice(Part, frozen=True):
     """The exchange's mark price and funding of one symbol."""
 
     price: Annotated[Decimal, _doc("mark price, quote currency")]
@@ -135,7 +137,7 @@ class ModelStatus(StrEnum):
     DEGRADED = "DEGRADED"
 
 
-class HedgeEstimate(Part):
+class HedgeEstimate(Part, frozen=True):
     """The filter's view of one tick, taken before any update with it."""
 
     alpha: Annotated[float, _doc("intercept, log price of y at the centre of x")]
@@ -219,7 +221,7 @@ class Verdict(StrEnum):
         return list(Verdict).index(self)
 
 
-class RuleResult(Part):
+class RuleResult(Part, frozen=True):
     """One risk rule's finding."""
 
     rule: Annotated[str, _doc("name of the rule")]
@@ -236,7 +238,7 @@ class ChangepointAction(StrEnum):
     FLATTEN = "FLATTEN"
 
 
-class Changepoint(Part):
+class Changepoint(Part, frozen=True):
     """The changepoint detector's view at the close of a bar."""
 
     recent_mass: Annotated[float, _doc("probability that the last change lies within the watched window")] = 0.0
@@ -257,6 +259,7 @@ class RiskSignal(Message, frozen=True, tag="risk-signal"):
     reasons: Annotated[tuple[RuleResult, ...], _doc("every rule's finding")]
     thresholds: Annotated[Thresholds, _doc("of the same bar")]
     changepoint: Changepoint
+    marks_missing: Annotated[tuple[str, ...], _doc("pairs without whose mark of the bar the portfolio was closed")] = ()
 
 
 class RiskHeartbeat(Message, frozen=True, tag="risk-heartbeat"):
@@ -302,13 +305,13 @@ class OrderStatus(StrEnum):
     REJECTED = "REJECTED"
 
 
-class Gate(Part):
+class Gate(Part, frozen=True):
     """One condition of an entry: what was measured against which limit."""
 
-    name: str
+    name: Annotated[str, _doc("name of the gate, from a fixed set")]
     value: Annotated[str, _doc("what was measured, in the gate's unit")]
     limit: Annotated[str, _doc("what the gate asks for")]
-    passed: bool
+    passed: Annotated[bool, _doc("whether what was measured is within the limit")]
     advisory: Annotated[bool, _doc("reported, but does not block")] = False
 
 
@@ -326,7 +329,7 @@ class Decision(Execution, frozen=True, tag="decision"):
     """The strategy decided to act."""
 
     action: Action
-    reason: str
+    reason: Annotated[str, _doc("why, in words")]
     z: Annotated[float | None, _doc("standardised innovation at the deciding tick; absent when no model takes part")]
     beta: Annotated[float, _doc("hedge ratio used, frozen for the life of the position")]
     scale: Annotated[float, _doc("sqrt(x'Px + h) at the decision, log price")]
@@ -337,13 +340,13 @@ class Decision(Execution, frozen=True, tag="decision"):
 class OrderEvent(Execution, frozen=True, tag="order"):
     """An order came into being or changed."""
 
-    client_id: Annotated[str, _doc("derived from pair, seq of the deciding tick, leg and attempt")]
+    client_id: ClientId
     leg: Leg
-    symbol: str
+    symbol: Symbol
     side: Side
     quantity: Annotated[Decimal, _doc("ordered, base currency")]
     filled: Annotated[Decimal, _doc("filled so far, base currency")]
-    reduce_only: bool
+    reduce_only: Annotated[bool, _doc("the order may only make a position smaller")]
     status: OrderStatus
     reason: Annotated[str, _doc("why, for refusals and cancellations")] = ""
 
@@ -352,9 +355,9 @@ class Fill(Execution, frozen=True, tag="fill"):
     """A part of an order was executed."""
 
     trade_id: Annotated[str, _doc("unique per fill")]
-    client_id: str
+    client_id: ClientId
     leg: Leg
-    symbol: str
+    symbol: Symbol
     side: Side
     quantity: Annotated[Decimal, _doc("base currency")]
     price: Annotated[Decimal, _doc("quote currency")]
@@ -366,7 +369,7 @@ class FundingPayment(Execution, frozen=True, tag="funding"):
     """Funding was paid or received on an open leg."""
 
     leg: Leg
-    symbol: str
+    symbol: Symbol
     amount_usd: Annotated[Decimal, _doc("USD; a cost is negative")]
 
 
@@ -414,7 +417,7 @@ class HoldExpired(Execution, frozen=True, tag="hold-expired"):
 class CommandApplied(Execution, frozen=True, tag="command-applied"):
     """Execution obeyed a command before a signal carried it; `seq` is the last tick before it."""
 
-    command_id: int
+    command_id: Annotated[int, _doc("id of the command")]
     kind: "CommandKind"
 
 
@@ -441,20 +444,20 @@ class Command(Message, frozen=True, tag="command"):
     id: Annotated[int, msgspec.Meta(ge=1, description="given by risk-manager, ascending without gaps")]
     target: Annotated[str, _doc("a pair, or `portfolio`")]
     kind: CommandKind
-    who: str
-    why: str
+    who: Annotated[str, _doc("person who asked")]
+    why: Annotated[str, _doc("reason that the person gave")]
     issued_at_ns: Annotated[int, _doc("wall time, ns UTC; for people only")]
 
 
 class DeadLetter(Message, frozen=True, tag="dead-letter"):
     """What could not be parsed or applied."""
 
-    service: str
+    service: Annotated[str, _doc("service that set it aside")]
     source: Annotated[str, _doc("topic, or stream of the exchange")]
     partition: Annotated[int, _doc("of the source record; -1 for a frame")]
     offset: Annotated[int, _doc("of the source record; for a frame its number since the start of the process")]
     reason: Annotated[str, _doc("short label from a fixed set")]
-    detail: str
+    detail: Annotated[str, _doc("what exactly is wrong, in words")]
     payload: Annotated[bytes, _doc("the first 64 KiB (base64 in JSON)")]
     length: Annotated[int, _doc("of the whole payload, bytes")]
     sha256: Annotated[str, _doc("of the whole payload, hexadecimal")]

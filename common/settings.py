@@ -90,6 +90,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     http_port: Annotated[int, setting("port of the HTTP server; 0 for the service's usual one", "8001", ge=0, le=65535)] = 0
     log_level: Annotated[LogLevel, setting("least severe level that is logged", "INFO")] = LogLevel.INFO
     instance: Annotated[str, setting("name of this replica; default: host and process", "kalman-filter-1")] = ""
+    kafka_startup_timeout_seconds: Annotated[int, setting("longest wait for Kafka at the start, seconds", "30", ge=1, le=600)] = 30
+    step_budget_ms: Annotated[int, setting("a turn of the loop that takes longer is logged as SLOW, ms", "100", ge=1)] = 100
+    dead_letter_limit: Annotated[float, setting("share of the last 1000 records set aside at which the service stops being ready", "0.05", gt=0, le=1)] = 0.05
 
     def problems(self) -> list[str]:
         """Rules that span fields; one line each. Subclasses extend the list."""
@@ -156,7 +159,7 @@ def load(settings_type: type[S], environment: Mapping[str, str]) -> S:
 
 def is_secret(hint: Any) -> bool:
     """Whether a field's type is Secret."""
-    return _kind(hint) is Secret
+    return kind_of(hint) is Secret
 
 
 def _raw(variable: str, hint: Any, environment: Mapping[str, str]) -> str | None:
@@ -167,7 +170,7 @@ def _raw(variable: str, hint: Any, environment: Mapping[str, str]) -> str | None
 
 
 def _convert(text: str, hint: Any) -> Any:
-    kind = _kind(hint)
+    kind = kind_of(hint)
     if kind is Secret:
         return Secret(text)
     if kind == tuple[str, ...]:
@@ -179,7 +182,7 @@ def _convert(text: str, hint: Any) -> Any:
     return msgspec.convert(text, hint, strict=False)
 
 
-def _kind(hint: Any) -> Any:
+def kind_of(hint: Any) -> Any:
     """The bare type of a field: without annotations and without None."""
     kind = get_args(hint)[0] if hasattr(hint, "__metadata__") else hint
     if isinstance(kind, UnionType):
@@ -230,6 +233,7 @@ __all__ = [
     "Secret",
     "Settings",
     "is_secret",
+    "kind_of",
     "load",
     "meta_of",
     "require_writable",

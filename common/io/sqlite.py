@@ -38,12 +38,19 @@ class Database:
         self._sent_through = 0
         try:
             self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        except sqlite3.Error as error:
+            raise _unusable(path, error) from error
+        try:
             for pragma in ("journal_mode=WAL", f"synchronous={synchronous}", "busy_timeout=5000", "foreign_keys=ON", "wal_autocheckpoint=1000"):
                 self._connection.execute(f"PRAGMA {pragma}")
             self._migrate((_BASE_SCHEMA, *migrations))
+            self._check_stamp(stamp)
         except sqlite3.Error as error:
-            raise ConfigurationError([f"{path}: cannot be used as a database ({error}); move it away or restore a backup"]) from error
-        self._check_stamp(stamp)
+            self.close()
+            raise _unusable(path, error) from error
+        except ConfigurationError:
+            self.close()
+            raise
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
@@ -115,5 +122,8 @@ class Database:
             connection.executemany("INSERT OR IGNORE INTO stamps VALUES (?, ?)", stamp.items())
             stored = dict(connection.execute("SELECT name, value FROM stamps").fetchall())
         if foreign := [f"{name} is {stored[name]!r}, not {value!r}" for name, value in stamp.items() if stored[name] != value]:
-            self.close()
             raise ConfigurationError([f"{self.path}: belongs to another account ({'; '.join(foreign)}); choose another DATA_DIR"])
+
+
+def _unusable(path: Path, error: sqlite3.Error) -> ConfigurationError:
+    return ConfigurationError([f"{path}: cannot be used as a database ({error}); move it away or restore a backup"])

@@ -1,0 +1,1 @@
+"""Exchange streams to ticks and bars: frames in, `ticks` out, every frame accounted for."""

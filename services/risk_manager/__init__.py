@@ -1,0 +1,1 @@
+"""risk-manager: verdict, budget and evidence for every pair and bar; drawdown, halts and operators' commands."""

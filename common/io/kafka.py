@@ -1,0 +1,160 @@
+"""Kafka as a transport."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeVar
+
+import confluent_kafka
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
+
+from common.errors import TransportError
+from common.io.kafka_clients import LOGGER, Bounds, KafkaMember, KafkaProducer, KafkaReader, committed_offsets, log_error
+from common.io.kafka_settings import connection_settings, member_settings, producer_settings, reader_settings
+from common.processor import GroupListener, Position
+from common.topics import Retention, Topic
+
+R = TypeVar("R")
+
+REQUEST_TIMEOUT_S = 10.0
+LEADER_WAIT_S = 0.05
+_LEADERLESS = (KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE)
+#: Offsets that ask a broker for the oldest and for the end.
+_OLDEST, _END = -2, -1
+
+
+class KafkaTransport:
+    """One service's connection to a Kafka cluster; `instance` makes its group members static."""
+
+    def __init__(self, bootstrap_servers: str, *, fetch_wait_max_ms: int = 500, client_id: str = "crypto-bot", instance: str = "") -> None:
+        self._bootstrap_servers = bootstrap_servers
+        self._fetch_wait_max_ms = fetch_wait_max_ms
+        self._instance = instance
+        self._connection = connection_settings(bootstrap_servers, client_id)
+        self._partitions: dict[str, int] = {}
+        self._producers: list[KafkaProducer] = []
+        self._consumers: list[KafkaReader] = []
+        self._control = self._client(f"{client_id}-control")
+
+    def connect(self, timeout_s: float) -> None:
+        """Wait until the cluster answers; raises TransportError when it does not in time."""
+        give_up_at = time.monotonic() + timeout_s
+        while True:
+            left = give_up_at - time.monotonic()
+            try:
+                self._control.list_topics(timeout=max(0.1, min(left, 1.0)))
+            except KafkaException as error:
+                if left <= 1.0:
+                    raise TransportError(f"no Kafka at {self._bootstrap_servers} after {timeout_s:g} s: start it or set KAFKA_BOOTSTRAP_SERVERS") from error
+            else:
+                return
+
+    def ensure_topics(self, topics: Sequence[Topic], partitions: int) -> None:
+        """Create the topics that are missing; those that are not per pair get one partition. Needs a real broker."""
+        admin = AdminClient(dict(self._connection), logger=LOGGER)
+        wanted = [NewTopic(topic.name, partitions if topic.per_pair else 1, 1, config=_config_of(topic)) for topic in topics]
+        for name, future in admin.create_topics(wanted, request_timeout=REQUEST_TIMEOUT_S).items():
+            try:
+                future.result(REQUEST_TIMEOUT_S)
+            except KafkaException as error:
+                if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
+                    raise TransportError(f"topic {name} cannot be created: {error.args[0].str()}") from error
+
+    def producer(self) -> KafkaProducer:
+        """A new producer, connected."""
+        producer = KafkaProducer(producer_settings(self._connection))
+        _ask("connecting a producer", lambda: producer.warm_up(REQUEST_TIMEOUT_S))
+        self._producers.append(producer)
+        return producer
+
+    def partitions(self, topic: Topic) -> int:
+        """How many partitions the topic has; asked once."""
+        count = self._partitions.get(topic.name)
+        if count is None:
+            count = self._partitions[topic.name] = self._count(topic)
+        return count
+
+    def partition_of(self, topic: Topic, key: str) -> int:
+        """The partition that the producer's partitioner chooses for this key."""
+        return confluent_kafka.murmur2(key.encode(), self.partitions(topic))
+
+    def end_offsets(self, topic: Topic) -> Mapping[int, int]:
+        """The offset after the last record of every partition."""
+        return self._offsets(topic, range(self.partitions(topic)), _END)
+
+    def committed(self, topic: Topic, group: str) -> Mapping[int, int]:
+        """The group's committed offsets, asked by a client of that group that never joins it."""
+        client = self._client(group)
+        try:
+            return committed_offsets(client, topic, range(self.partitions(topic)))
+        finally:
+            client.close()
+
+    def reader(self, positions: Sequence[Position], *, lazy: bool = False) -> KafkaReader:
+        """A consumer of exactly these partitions; a lazy one saves requests at the cost of 50 ms."""
+        settings = reader_settings(self._connection, fetch_wait_max_ms=self._fetch_wait_max_ms, lazy=lazy)
+        reader = KafkaReader(settings, self._serve, self._bounds)
+        self._consumers.append(reader)
+        reader.read(positions)
+        return reader
+
+    def member(self, topic: Topic, group: str, listener: GroupListener) -> KafkaMember:
+        """A member of a consumer group."""
+        self.partitions(topic)
+        settings = member_settings(self._connection, fetch_wait_max_ms=self._fetch_wait_max_ms, group=group, instance=self._instance)
+        member = KafkaMember(settings, self._serve, self._bounds, topic, listener)
+        self._consumers.append(member)
+        return member
+
+    def close(self) -> None:
+        """Close what is still open."""
+        for consumer in self._consumers:
+            consumer.close()
+        for producer in self._producers:
+            producer.close()
+        self._control.close()
+
+    def _client(self, group: str) -> confluent_kafka.Consumer:
+        return confluent_kafka.Consumer({**self._connection, "group.id": group, "enable.auto.commit": False, "error_cb": log_error}, logger=LOGGER)
+
+    def _serve(self) -> None:
+        self._control.poll(0)
+        for producer in self._producers:
+            producer.serve()
+
+    def _count(self, topic: Topic) -> int:
+        found = _ask(f"asking for {topic}", lambda: self._control.list_topics(topic.name, timeout=REQUEST_TIMEOUT_S)).topics[topic.name]
+        if found.error is not None or not found.partitions:
+            raise TransportError(f"topic {topic} does not exist at {self._bootstrap_servers}; create the topics first")
+        return len(found.partitions)
+
+    def _bounds(self, topic: Topic, partitions: Sequence[int]) -> Bounds:
+        oldest, ends = self._offsets(topic, partitions, _OLDEST), self._offsets(topic, partitions, _END)
+        return {partition: (oldest[partition], ends[partition]) for partition in partitions}
+
+    def _offsets(self, topic: Topic, partitions: Sequence[int], which: int) -> dict[int, int]:
+        places = [TopicPartition(topic.name, partition, which) for partition in partitions]
+        found = _ask(f"offsets of {topic}", lambda: self._control.offsets_for_times(places, timeout=REQUEST_TIMEOUT_S)) if places else []
+        for place in found:
+            if place.error is not None:
+                raise TransportError(f"offsets of {topic}/{place.partition}: {place.error.str()}")
+        return {place.partition: place.offset for place in found}
+
+
+def _ask(what: str, request: Callable[[], R]) -> R:
+    """Ask until a leader answers; a topic just made has none yet. Raises TransportError."""
+    give_up_at = time.monotonic() + REQUEST_TIMEOUT_S
+    while True:
+        try:
+            return request()
+        except KafkaException as error:
+            if error.args[0].code() not in _LEADERLESS or time.monotonic() > give_up_at:
+                raise TransportError(f"{what}: {error.args[0].str()}") from error
+        time.sleep(LEADER_WAIT_S)
+
+
+def _config_of(topic: Topic) -> dict[str, str]:
+    if topic.retention is Retention.COMPACTED:
+        return {"cleanup.policy": "compact", "min.cleanable.dirty.ratio": "0.1", "segment.ms": "600000", "segment.bytes": "16777216"}
+    return {}

@@ -1,0 +1,305 @@
+"""Runs a model with one state per pair as a member of a consumer group.
+
+The states live in a compacted topic beside the input: a snapshot carries the offset of the last input applied. It is written
+only after every output of the inputs up to it has been acknowledged, and only then is the group's position committed. So a
+killed member's successor repeats outputs at most, never loses one: it starts at the committed position, skips per pair what
+the snapshot already holds, and rebuilds a pair without a usable snapshot from the oldest input there is.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
+
+import msgspec
+
+from common.codec import Decoder, decoder_of, encode
+from common.dead_letters import dead_letter
+from common.errors import ConfigurationError, InvalidRecord, TransportError
+from common.market import NANOSECONDS
+from common.messages import BarClose, HedgeRatio, HedgeRatioClose, Message, Thresholds, Tick, WriterEpoch
+from common.processor import Consumer, Health, Model, Observer, Position, Producer, Record, Transport, WallClock
+from common.snapshots import StateTopic, seal
+from common.topics import DEAD_LETTERS, Topic
+
+S = TypeVar("S", bound=msgspec.Struct)
+
+#: Longest time and most records between two snapshots.
+SNAPSHOT_INTERVAL_NS = NANOSECONDS
+SNAPSHOT_RECORDS = 2000
+#: How often a pair's last state is shown to people.
+SUMMARY_INTERVAL_NS = NANOSECONDS
+#: How often the lag is reported.
+LAG_INTERVAL_NS = NANOSECONDS
+
+
+def pair_of(message: Message) -> str:
+    """The pair that a message of an input topic is about; raises InvalidRecord when it is about none."""
+    match message:
+        case HedgeRatio():
+            return message.tick.pair
+        case HedgeRatioClose():
+            return message.close.pair
+        case Tick() | BarClose() | Thresholds():
+            return message.pair
+        case _:
+            raise InvalidRecord("no-pair", f"{type(message).__name__} is about no pair")
+
+
+@dataclass(slots=True)
+class _PairState(Generic[S]):
+    """A pair's state and the offset of the last input in it; -1 before the first."""
+
+    pair: str
+    state: S
+    offset: int
+    origin: str
+    dirty: bool = False
+    shown_at_ns: int = 0
+
+
+@dataclass(slots=True)
+class _Partition(Generic[S]):
+    """An owned partition: its pairs and how far it has been read, now and by whoever had it before."""
+
+    pairs: dict[str, _PairState[S]]
+    committed: int
+    next_offset: int = -1
+
+
+@dataclass(slots=True)
+class _Tally:
+    """What a turn counts, reported once at its end."""
+
+    outputs: int = 0
+    dropped: Counter[str] = field(default_factory=Counter)
+
+
+class KeyedService(Generic[S]):
+    """A `Service` around a `Model`; also the listener of its own group membership."""
+
+    def __init__(  # noqa: PLR0913, PLR0917 - its ports and topics, one each
+        self,
+        name: str,
+        model: Model[S],
+        pairs: Sequence[str],
+        input_topic: Topic,
+        output_topic: Topic,
+        state_topic: Topic,
+        transport: Transport,
+        observer: Observer,
+        clock: WallClock,
+    ) -> None:
+        self.name = name
+        self.group = f"crypto-bot-{name}"
+        self._model = model
+        self._pairs = tuple(pairs)
+        self._input_topic, self._output_topic = input_topic, output_topic
+        self._states = StateTopic(model, state_topic, transport)
+        self._transport = transport
+        self._observer = observer
+        self._clock = clock
+        self._decoder: Decoder[Message] = decoder_of(input_topic)
+        self._drop_reason: Callable[[S, Message], str | None] | None = getattr(model, "drop_reason", None)
+        self._summary: Callable[[S], Mapping[str, Any]] | None = getattr(model, "summary", None)
+        self._pairs_of: dict[int, list[str]] = {}
+        self._partitions: dict[int, _Partition[S]] = {}
+        self._producer: Producer | None = None
+        self._consumer: Consumer | None = None
+        self._now_ns = 0
+        self._snapshot_at_ns = 0
+        self._lag_at_ns = 0
+        self._since_snapshot = 0
+        self._inputs = 0
+        self._outputs = 0
+        self._assigned = False
+
+    # Service
+
+    def start(self) -> None:
+        """Join the group; states are restored when partitions are assigned. May be called again after a TransportError."""
+        counts = {topic.name: self._transport.partitions(topic) for topic in (self._input_topic, self._output_topic, self._states.topic)}
+        if len(set(counts.values())) > 1:
+            raise ConfigurationError([f"topics must have the same number of partitions, but have {counts}; make them anew with TOPIC_PARTITIONS of them"])
+        self._pairs_of = {}
+        for pair in self._pairs:
+            self._pairs_of.setdefault(self._transport.partition_of(self._input_topic, pair), []).append(pair)
+        self._producer = self._producer or self._transport.producer()
+        self._consumer = self._consumer or self._transport.member(self._input_topic, self.group, self)
+
+    def turn(self, timeout_s: float) -> int:
+        """Answer what is there; snapshot when it is time."""
+        if self._consumer is None:
+            raise TransportError(f"{self.name} has not been started")
+        records = self._consumer.poll(timeout_s)
+        self._now_ns = self._clock()
+        if self._now_ns - self._lag_at_ns >= LAG_INTERVAL_NS:
+            self._lag_at_ns = self._now_ns
+            self._observer.gauge("crypto_bot_consumer_lag_records", self._consumer.lag())
+        if records:
+            self._handle_all(records)
+        if self._since_snapshot and (self._since_snapshot >= SNAPSHOT_RECORDS or self._now_ns - self._snapshot_at_ns >= SNAPSHOT_INTERVAL_NS):
+            self._snapshot(self._partitions)
+        return len(records)
+
+    def stop(self) -> None:
+        """Snapshot and leave; a static member's partitions wait for its return."""
+        if self._consumer:
+            self._consumer.close()
+        if self._producer:
+            self._producer.close()
+
+    def health(self) -> Health:
+        """Ready once the states of an assignment are restored; a member without pairs is idle."""
+        partitions = dict(self._partitions)
+        slots = [slot for partition in partitions.values() for slot in partition.pairs.values()]
+        details = {
+            "pairs": sorted(slot.pair for slot in slots),
+            "restored_from": dict(Counter(slot.origin for slot in slots)),
+            "next_offsets": {str(number): partition.next_offset for number, partition in sorted(partitions.items()) if partition.next_offset >= 0},
+            "inputs": self._inputs,
+            "outputs": self._outputs,
+        }
+        if not self._assigned:
+            return Health(ready=False, reason="waiting for partitions and their states", details=details)
+        return Health(ready=True, role="active" if slots else "idle", details=details)
+
+    # GroupListener
+
+    def on_assigned(self, partitions: Sequence[int]) -> Mapping[int, int]:
+        """Restore the pairs of the partitions; those with a pair to rebuild start at the oldest input."""
+        committed = self._transport.committed(self._input_topic, self.group)
+        ends = self._transport.end_offsets(self._input_topic)
+        newest = self._states.newest(partitions)
+        starts: dict[int, int] = {}
+        for number in partitions:
+            end = ends.get(number, 0)
+            slots = {pair: self._restored(pair, newest.get(pair), end) for pair in self._pairs_of.get(number, ())}
+            self._partitions[number] = _Partition(slots, min(committed.get(number, 0), end))
+            if any(slot.offset < 0 for slot in slots.values()) or committed.get(number, 0) > end:
+                starts[number] = 0
+        self._assigned = True
+        self._log_restored(partitions)
+        return starts
+
+    def on_revoked(self, partitions: Sequence[int], *, lost: bool) -> None:
+        """Hand the partitions over."""
+        leaving = {number: partition for number in partitions if (partition := self._partitions.pop(number, None))}
+        self._assigned = False
+        if not lost:
+            self._snapshot(leaving)
+
+    # Records
+
+    def _handle_all(self, records: Sequence[Record]) -> None:
+        tally = _Tally()
+        for record in records:
+            partition = self._partitions.get(record.partition)
+            if partition is not None:
+                self._handle(partition, record, tally)
+                partition.next_offset = record.offset + 1
+        self._inputs += len(records)
+        self._outputs += tally.outputs
+        self._since_snapshot += len(records)
+        self._report(records, tally)
+
+    def _handle(self, partition: _Partition[S], record: Record, tally: _Tally) -> None:
+        slot = partition.pairs.get(record.key)
+        if slot and record.offset <= slot.offset:
+            tally.dropped["already-applied"] += 1
+            return
+        try:
+            message = self._decoder.decode(record.value)
+            if isinstance(message, WriterEpoch):
+                for each in partition.pairs.values():
+                    self._apply(each, record, message, tally)
+            else:
+                self._apply(self._slot_of(partition, record, message), record, message, tally)
+        except InvalidRecord as error:
+            # Read again only to rebuild a pair, a record has been set aside before.
+            if record.offset >= partition.committed:
+                self._set_aside(record, error)
+
+    def _slot_of(self, partition: _Partition[S], record: Record, message: Message) -> _PairState[S]:
+        pair = pair_of(message)
+        slot = partition.pairs.get(pair)
+        if slot is None and pair in self._pairs:
+            raise InvalidRecord("wrong-partition", f"{pair} does not belong in {record.topic}/{record.partition}; has the number of partitions changed?")
+        if slot is None:
+            raise InvalidRecord("unknown-pair", f"{pair} is not among the configured {', '.join(self._pairs)}")
+        return slot
+
+    def _apply(self, slot: _PairState[S], record: Record, message: Message, tally: _Tally) -> None:
+        if record.offset <= slot.offset:
+            tally.dropped["already-applied"] += 1
+            return
+        if self._drop_reason and (reason := self._drop_reason(slot.state, message)):
+            tally.dropped[reason] += 1
+            return
+        state, outputs = self._model.step(slot.state, message)
+        for output in outputs:
+            self._send(self._output_topic, slot.pair, output, read_at_ns=record.read_at_ns)
+        tally.outputs += len(outputs)
+        slot.state, slot.offset, slot.dirty = state, record.offset, True
+        if self._summary and self._now_ns - slot.shown_at_ns >= SUMMARY_INTERVAL_NS:
+            slot.shown_at_ns = self._now_ns
+            self._observer.pair_state(slot.pair, self._summary(state))
+
+    def _set_aside(self, record: Record, error: InvalidRecord) -> None:
+        self._send(DEAD_LETTERS, record.topic.name, dead_letter(self.name, record, error))
+        self._observer.count("crypto_bot_dead_letters_total", source=record.topic.name, reason=error.reason)
+
+    def _send(self, topic: Topic, key: str, message: Message, *, partition: int | None = None, read_at_ns: int = 0) -> None:
+        if self._producer is None:
+            raise TransportError(f"{self.name} has not been started")
+        self._producer.send(topic, key, encode(message), partition=partition, read_at_ns=read_at_ns)
+
+    def _report(self, records: Sequence[Record], tally: _Tally) -> None:
+        self._observer.count("crypto_bot_records_consumed_total", len(records), topic=self._input_topic.name)
+        if tally.outputs:
+            self._observer.count("crypto_bot_records_produced_total", tally.outputs, topic=self._output_topic.name)
+        for reason, amount in tally.dropped.items():
+            self._observer.count("crypto_bot_records_dropped_total", amount, topic=self._input_topic.name, reason=reason)
+        if oldest := records[0].read_at_ns:
+            self._observer.observe("crypto_bot_input_age_seconds", (self._now_ns - oldest) / NANOSECONDS)
+
+    # Snapshots
+
+    def _snapshot(self, partitions: Mapping[int, _Partition[S]]) -> None:
+        """Snapshot what changed, then commit; never before all outputs of the inputs within are acknowledged."""
+        if self._producer is None:
+            return
+        # While a pair is rebuilt from before the committed position, a snapshot of it would hide what it still lacks.
+        caught_up = {number: partition for number, partition in partitions.items() if partition.next_offset >= partition.committed}
+        self._producer.flush()
+        for number, partition in caught_up.items():
+            for slot in partition.pairs.values():
+                if slot.dirty:
+                    self._send(self._states.topic, slot.pair, seal(self._model, slot.pair, slot.offset, slot.state), partition=number)
+                    slot.dirty = False
+        self._producer.flush()
+        self._commit(caught_up)
+        self._snapshot_at_ns = self._now_ns
+        self._since_snapshot = 0
+
+    def _commit(self, partitions: Mapping[int, _Partition[S]]) -> None:
+        moved = {number: partition for number, partition in partitions.items() if partition.next_offset > partition.committed}
+        if moved and self._consumer:
+            self._consumer.commit([Position(self._input_topic, number, partition.next_offset) for number, partition in moved.items()])
+        for partition in moved.values():
+            partition.committed = partition.next_offset
+
+    def _restored(self, pair: str, record: Record | None, input_end: int) -> _PairState[S]:
+        if record is None:
+            return _PairState(pair, self._model.initial(pair), -1, "beginning")
+        try:
+            state, offset = self._states.restore(pair, record, input_end)
+        except InvalidRecord as error:
+            self._set_aside(record, error)
+            self._observer.log("ERROR", "snapshot refused, rebuilding from the oldest input", pair=pair, reason=error.reason, detail=error.detail)
+            return _PairState(pair, self._model.initial(pair), -1, "rebuilt")
+        return _PairState(pair, state, offset, "snapshot")
+
+    def _log_restored(self, partitions: Sequence[int]) -> None:
+        slots = [slot for number in partitions for slot in self._partitions[number].pairs.values()]
+        self._observer.log("INFO", "partitions assigned", partitions=list(partitions), restored_from=dict(Counter(slot.origin for slot in slots)))

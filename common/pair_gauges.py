@@ -1,0 +1,25 @@
+"""An observer that also shows parts of each pair's summary as gauges."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from common.processor import Observer
+
+
+class PairGauges:
+    """Passes everything on; of `pair_state` it sets the gauges named in `gauges` (key of the summary to metric)."""
+
+    def __init__(self, observer: Observer, gauges: Mapping[str, str]) -> None:
+        self._gauges = gauges
+        self._observer = observer
+        self.count = observer.count
+        self.gauge = observer.gauge
+        self.observe = observer.observe
+        self.log = observer.log
+
+    def pair_state(self, pair: str, state: Mapping[str, Any]) -> None:
+        """Show the numbers and pass the state on."""
+        for key, metric in self._gauges.items():
+            if key in state:
+                self._observer.gauge(metric, float(state[key]), pair=pair)
+        self._observer.pair_state(pair, state)

@@ -1,0 +1,78 @@
+"""A model's states in a compacted topic, sealed so that a damaged or foreign one is never restored."""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from typing import Generic, TypeVar
+
+import msgspec
+
+from common.codec import Decoder, decoder_of
+from common.errors import InvalidRecord, TransportError
+from common.messages import StateSnapshot
+from common.processor import Model, Position, Record, Transport
+from common.topics import Topic
+
+S = TypeVar("S", bound=msgspec.Struct)
+
+#: A topic whose end is not reached after this many empty polls of a second cannot be read.
+PATIENCE_POLLS = 30
+
+
+class StateTopic(Generic[S]):
+    """Reads back what a predecessor left."""
+
+    def __init__(self, model: Model[S], topic: Topic, transport: Transport) -> None:
+        self.topic = topic
+        self._model = model
+        self._transport = transport
+        self._decoder: Decoder[StateSnapshot] = decoder_of(topic)
+
+    def newest(self, partitions: Sequence[int]) -> dict[str, Record]:
+        """The last record of each pair in these partitions."""
+        return {record.key: record for record in self._read_to_end(partitions)}
+
+    def restore(self, pair: str, record: Record, input_end: int) -> tuple[S, int]:
+        """The state and the offset of the last input in it; raises InvalidRecord when it cannot be relied upon.
+
+        `input_end` is the end of the input's partition: a snapshot from beyond it belongs to a topic that is gone.
+        """
+        snapshot = self._decoder.decode(record.value)
+        if snapshot.offset >= input_end:
+            raise InvalidRecord("snapshot-foreign", f"{pair}: its last input is {snapshot.offset}, but the input ends at {input_end}; was the topic made anew?")
+        return unseal(self._model, pair, snapshot), snapshot.offset
+
+    def _read_to_end(self, partitions: Sequence[int]) -> Iterator[Record]:
+        reader = self._transport.reader([Position(self.topic, number, 0) for number in partitions])
+        patience = PATIENCE_POLLS
+        try:
+            while reader.lag() and patience:
+                records = reader.poll(1.0)
+                patience = PATIENCE_POLLS if records else patience - 1
+                yield from records
+        finally:
+            reader.close()
+        if not patience:
+            raise TransportError(f"{self.topic} says it has more records than can be read; the states cannot be restored")
+
+
+def seal(model: Model[S], pair: str, offset: int, state: S) -> StateSnapshot:
+    """The state after the input at `offset`."""
+    text = msgspec.json.encode(state).decode()
+    return StateSnapshot(pair=pair, model=model.name, schema=model.schema, offset=offset, checksum=_checksum(text), state=text)
+
+
+def unseal(model: Model[S], pair: str, snapshot: StateSnapshot) -> S:
+    """The state within; raises InvalidRecord when it is damaged or belongs to another pair, model or layout."""
+    mine, theirs = (pair, model.name, model.schema), (snapshot.pair, snapshot.model, snapshot.schema)
+    if mine != theirs:
+        raise InvalidRecord("snapshot-foreign", f"belongs to (pair, model, schema) {theirs}, not {mine}")
+    if snapshot.checksum != _checksum(snapshot.state):
+        raise InvalidRecord("snapshot-damaged", f"checksum of {pair}'s state does not match")
+    try:
+        return msgspec.json.decode(snapshot.state, type=model.state_type)
+    except msgspec.DecodeError as error:
+        raise InvalidRecord("snapshot-unreadable", f"{pair}: {error}") from error
+
+
+def _checksum(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()

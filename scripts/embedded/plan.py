@@ -1,0 +1,90 @@
+"""Which processes a run consists of, and the settings that each is given."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from common.settings import Market
+from scripts.embedded.options import ROOT, Options
+from scripts.embedded.processes import Supervised
+from scripts.embedded.servers import HOST
+
+#: Compose name to (module, offset from the base port).
+SERVICES = {
+    "ingestion-service": ("services.ingestion", 0),
+    "kalman-filter-service": ("services.kalman_filter", 1),
+    "garch-volatility-service": ("services.garch_volatility", 2),
+    "execution-service": ("services.execution", 3),
+    "risk-manager-service": ("services.risk_manager", 4),
+}
+SIMULATOR = "exchange-simulator"
+SIMULATOR_PORT_OFFSET = 10
+
+#: Changed values of the demo profile: never fees, latency or spread.
+DEMO_PROFILE = {"COST_MARGIN": "0", "ADVISORY_GATES": "cost"}
+
+#: librdkafka's mock broker keeps 5 MiB a partition: what lies unread in it must stay well below, over all pairs.
+MOCK_UNREAD_TICKS = 3000
+MOCK_FETCH_WAIT_MS = 1
+
+
+def lead_ticks(pairs: int) -> int:
+    """How far ingestion may lead execution on the mock broker, ticks a pair."""
+    return max(50, min(1000, MOCK_UNREAD_TICKS // pairs))
+
+
+def pipeline_settings(options: Options) -> dict[str, str]:
+    """Settings that follow from the data: the same for the embedded run and for one in memory."""
+    klines = options.data == "klines"
+    settings = {
+        "EXCHANGE": "binance" if options.live else "simulator",
+        "BINANCE_MARKET": options.market.value,
+        "SYMBOLS": ",".join(options.symbols),
+        "PAIRS": ",".join(options.pairs),
+        "BAR_INTERVAL_SECONDS": "60" if klines or options.live else "1",
+        "MAX_LEG_AGE_MS": "60000" if klines else "2000",
+        "ENABLE_PAPER_TRADING": "true",
+    }
+    if options.market is Market.SPOT:
+        settings["PAPER_SHORTS"] = "borrow"
+    return settings
+
+
+def environment_of(options: Options, bootstrap: str, redis_url: str, folder: Path, profile: Mapping[str, str]) -> dict[str, str]:
+    """Settings of every process of an embedded run. What the caller's own environment sets wins, but for addresses."""
+    simulator = options.base_port + SIMULATOR_PORT_OFFSET
+    own = {name: os.environ[name] for name in os.environ if name in pipeline_settings(options) and name not in {"SYMBOLS", "PAIRS", "BINANCE_MARKET", "EXCHANGE"}}
+    made = {
+        **pipeline_settings(options),
+        **profile,
+        **own,
+        "KAFKA_BOOTSTRAP_SERVERS": bootstrap,
+        "REDIS_URL": redis_url,
+        "DATA_DIR": str(folder / "data"),
+        "HTTP_HOST": HOST,
+        "PYTHONPATH": str(ROOT),
+        "PYTHONUNBUFFERED": "1",
+    }
+    if not options.kafka:
+        made |= {"KAFKA_FETCH_WAIT_MAX_MS": str(MOCK_FETCH_WAIT_MS), "LEAD_TICKS": str(lead_ticks(len(options.pairs)))}
+    if not options.live:
+        made |= {"BINANCE_WS_URL": f"ws://{HOST}:{simulator}", "BINANCE_REST_URL": f"http://{HOST}:{simulator}"}
+    return made
+
+
+def processes_of(options: Options, environment: Mapping[str, str], logs: Path) -> list[Supervised]:
+    """The processes in starting order; the simulator first, and none with live data."""
+    logs.mkdir(parents=True, exist_ok=True)
+    made = []
+    if not options.live:
+        simulator = {
+            "RECORDING": str(options.recording),
+            "SIMULATOR_SPEED": options.speed,
+            "SIMULATOR_PORT": str(options.base_port + SIMULATOR_PORT_OFFSET),
+            "SIMULATOR_AUTOSTART": "false",
+        }
+        made.append(Supervised(SIMULATOR, "services.exchange_simulator", {**environment, **simulator}, logs / f"{SIMULATOR}.log"))
+    for name, (module, offset) in SERVICES.items():
+        own = {"HTTP_PORT": str(options.base_port + offset), "INSTANCE": name}
+        made.append(Supervised(name, module, {**environment, **own}, logs / f"{name}.log"))
+    return made

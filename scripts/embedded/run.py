@@ -1,0 +1,177 @@
+"""The embedded run from the first port check to the last process stopped."""
+
+import contextlib
+import shutil
+import signal
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from common.errors import ConfigurationError, CryptoBotError
+from common.io.kafka import KafkaTransport
+from common.io.mock_broker import MockBroker
+from common.topics import ALL_TOPICS
+from scripts.embedded.monitor import TopicWatch, ask
+from scripts.embedded.options import Options
+from scripts.embedded.plan import MOCK_FETCH_WAIT_MS, SERVICES, SIMULATOR, SIMULATOR_PORT_OFFSET, environment_of, processes_of
+from scripts.embedded.processes import Supervised, stop_all
+from scripts.embedded.servers import embedded_redis, require_free
+from scripts.embedded.tally import Tally
+
+READY_TIMEOUT_S = 90.0
+REFRESH_S = 0.25
+#: After the simulator has sent its last frame the pipeline must come to its end within this time without progress.
+STALLED_AFTER_S = 60.0
+
+
+class Interrupted(Exception):  # noqa: N818 - not an error: the user asked for it
+    """Ctrl-C or SIGTERM."""
+
+
+class Run:
+    """One embedded run; `show` is called a few times a second."""
+
+    def __init__(self, options: Options, profile: Mapping[str, str], folder: Path, show: Callable[["Run"], None], say: Callable[[str], None]) -> None:
+        self.options = options
+        self.profile = profile
+        self.folder = folder
+        self.tally = Tally(options.pairs)
+        self.problems: list[str] = []
+        self.infos: dict[str, Mapping[str, Any]] = {}
+        self.resident_mb: dict[str, float] = {}
+        self.simulator: Mapping[str, Any] = {}
+        self.processes: list[Supervised] = []
+        self.started_at = time.monotonic()
+        self.interrupted = False
+        self._show = show
+        self._say = say
+
+    def execute(self) -> None:
+        """Do it all; problems are collected, only a wrong configuration raises."""
+        ports = [self.options.base_port + offset for _, offset in SERVICES.values()]
+        require_free(ports if self.options.live else [*ports, self.port(SIMULATOR)])
+        for part in ("data", "logs"):
+            shutil.rmtree(self.folder / part, ignore_errors=True)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(_signals_raise())
+            transport, environment = self._servers(stack)
+            watch = TopicWatch(transport, self.tally)
+            stack.callback(watch.close)
+            self.processes = processes_of(self.options, environment, self.folder / "logs")
+            stack.callback(self._stop)
+            try:
+                self._play(watch)
+            except (KeyboardInterrupt, Interrupted):
+                self.interrupted = True
+                self._say("stopping")
+            self._look()
+
+    def port(self, name: str) -> int:
+        """HTTP port of a process."""
+        return self.options.base_port + (SIMULATOR_PORT_OFFSET if name == SIMULATOR else SERVICES[name][1])
+
+    def _servers(self, stack: contextlib.ExitStack) -> tuple[KafkaTransport, dict[str, str]]:
+        bootstrap = self.options.kafka or stack.enter_context(contextlib.closing(MockBroker())).bootstrap_servers
+        redis_url = self.options.redis_url or stack.enter_context(embedded_redis())
+        prefix = {} if not self.options.kafka else {"TOPIC_PREFIX": f"demo-{time.time_ns()}-"}
+        transport = KafkaTransport(
+            bootstrap,
+            fetch_wait_max_ms=500 if self.options.kafka else MOCK_FETCH_WAIT_MS,
+            client_id="embedded",
+            topic_prefix=prefix.get("TOPIC_PREFIX", ""),
+        )
+        stack.callback(transport.close)
+        transport.connect(timeout_s=15)
+        transport.ensure_topics(ALL_TOPICS)
+        return transport, environment_of(self.options, bootstrap, redis_url, self.folder, self.profile) | prefix
+
+    def _play(self, watch: TopicWatch) -> None:
+        for process in self.processes:
+            process.start()
+        self._wait_ready()
+        if not self.options.live:
+            status, _ = ask(self.port(SIMULATOR), "/simulator/start", method="POST")
+            if status != 200:  # noqa: PLR2004
+                raise CryptoBotError(f"the simulator did not start to play (HTTP {status})")
+        self.started_at = time.monotonic()
+        self._say("playing")
+        self._follow(watch)
+
+    def _wait_ready(self) -> None:
+        deadline = time.monotonic() + READY_TIMEOUT_S
+        while waiting := [process.name for process in self.processes if not self._is_up(process.name)]:
+            self._watch_processes()
+            if time.monotonic() > deadline:
+                raise CryptoBotError(f"not ready after {READY_TIMEOUT_S:.0f} s: {', '.join(waiting)}; see {self.folder / 'logs'}")
+            time.sleep(0.1)
+
+    def _is_up(self, name: str) -> bool:
+        """Ready; ingestion is ready only with its first event, so being connected is enough for it."""
+        if name == "ingestion-service":
+            _, info = ask(self.port(name), "/info")
+            return bool(info.get("details", {}).get("connected"))
+        return ask(self.port(name), "/health/ready")[0] == 200  # noqa: PLR2004
+
+    def _follow(self, watch: TopicWatch) -> None:
+        deadline = self.started_at + self.options.duration_s if self.options.duration_s else None
+        last_bars, moved_at, ended = -1, time.monotonic(), False
+        while True:
+            self._watch_processes()
+            self._look()
+            with watch.lock:
+                bars, ended = self.tally.counts["bars"], self.tally.ended
+                self._show(self)
+            if watch.problem:
+                raise CryptoBotError(watch.problem)
+            now = time.monotonic()
+            if bars != last_bars:
+                last_bars, moved_at = bars, now
+            if deadline and now >= deadline:
+                deadline = None
+                if self.options.live:
+                    return
+                ask(self.port(SIMULATOR), "/simulator/stop", method="POST")
+            if ended and not self.options.keep_going:
+                return
+            if not ended and self.simulator.get("state") in ("ended", "failed") and now - moved_at > STALLED_AFTER_S:
+                raise CryptoBotError(f"the recording is over but the pipeline stands still since {STALLED_AFTER_S:.0f} s; see {self.folder / 'logs'}")
+            time.sleep(REFRESH_S)
+
+    def _watch_processes(self) -> None:
+        for process in self.processes:
+            process.watch()
+            if process.given_up:
+                raise CryptoBotError(process.given_up)
+
+    def _look(self) -> None:
+        for process in self.processes:
+            if process.name == SIMULATOR:
+                self.simulator = ask(self.port(SIMULATOR), "/simulator/status")[1] or self.simulator
+            else:
+                self.infos[process.name] = ask(self.port(process.name), "/info")[1] or self.infos.get(process.name, {})
+            self.resident_mb[process.name] = process.resident_mb() or self.resident_mb.get(process.name, 0.0)
+
+    def _stop(self) -> None:
+        self.problems += stop_all(list(reversed(self.processes)))
+
+
+@contextlib.contextmanager
+def _signals_raise() -> Any:
+    """SIGTERM ends the run as Ctrl-C does."""
+
+    def interrupt(_number: int, _frame: FrameType | None) -> None:
+        raise Interrupted
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def configuration_lines(error: ConfigurationError) -> Sequence[str]:
+    """What to print for a wrong configuration."""
+    return error.problems

@@ -1,0 +1,97 @@
+"""The summary of a run: for people and as JSON."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from scripts.embedded.plan import SERVICES
+from scripts.embedded.run import Run
+
+
+def summarise(run: Run, profile: str) -> dict[str, Any]:
+    """Everything that a run did; `problems` is empty when all went well."""
+    tally = run.tally
+    accounting = run.infos.get("ingestion-service", {}).get("details", {}).get("accounting", {})
+    latency = run.infos.get("execution-service", {}).get("details", {}).get("tick_to_decision_ms", {})
+    return {
+        "recording": str(run.options.recording),
+        "profile": profile,
+        "frames": accounting.get("frames", 0),
+        "ticks": accounting.get("ticks", 0),
+        "bars": tally.counts["bars"],
+        "bars_without_signal": len(tally.open_bars),
+        "bars_by_model": dict(sorted(tally.bars_by_model.items())),
+        "fits_accepted": sum(view.fits_accepted for view in tally.pairs.values()),
+        "changepoint_actions": sum(tally.changepoint_actions.values()),
+        **{name: tally.counts[name] for name in ("decisions", "round_trips", "orders", "fills", "rejected")},
+        "dead_letters": max(sum(tally.dead_letters.values()), accounting.get("dead_letters", 0)),
+        "conflated": accounting.get("conflated", 0),
+        "ignored": sum(accounting.get("ignored", {}).values()),
+        **{name: float(amount) for name, amount in tally.money().items()},
+        "open_positions": tally.open_positions(),
+        "tick_to_decision_ms": {name: latency.get(name) for name in ("p50", "p99", "max")},
+        "services": services_of(run),
+        "problems": problems_of(run, accounting),
+    }
+
+
+def services_of(run: Run) -> dict[str, dict[str, Any]]:
+    """Restarts, memory and records handled of every process."""
+    return {
+        process.name: {
+            "restarts": process.restarts,
+            "rss_mb": run.resident_mb.get(process.name, 0.0),
+            "messages": messages_of(run, process.name),
+        }
+        for process in run.processes
+    }
+
+
+def messages_of(run: Run, name: str) -> int:
+    """Records that a service handled since its last start; frames sent, for the simulator."""
+    if name not in SERVICES:
+        return int(run.simulator.get("frames_sent", 0))
+    return int(run.infos.get(name, {}).get("activity", {}).get("consumed", 0))
+
+
+def problems_of(run: Run, accounting: Mapping[str, Any]) -> list[str]:
+    """What did not go well, one line each."""
+    problems = list(run.problems)
+    problems += [f"{process.name} was restarted {process.restarts} times; see {process.log}" for process in run.processes if process.restarts]
+    if run.simulator.get("problem"):
+        problems.append(f"the recording: {run.simulator['problem']}")
+    counted = sum(accounting.get(name, 0) for name in ("ticks", "conflated", "dead_letters")) + sum(accounting.get("ignored", {}).values())
+    if accounting.get("frames", 0) != counted:
+        problems.append(f"the books do not balance: {accounting.get('frames', 0)} frames, {counted} accounted for")
+    if run.tally.open_bars and not run.interrupted:
+        problems.append(f"{len(run.tally.open_bars)} bars got no risk signal")
+    return problems
+
+
+def lines_of(summary: Mapping[str, Any], run: Run) -> list[str]:
+    """The summary for people."""
+    latency = summary["tick_to_decision_ms"]
+    models = ", ".join(f"{name} {count}" for name, count in summary["bars_by_model"].items()) or "none"
+    money = f"gross {summary['gross_pnl_usd']:+,.2f}, fees {summary['fees_usd']:+,.2f}, funding {summary['funding_usd']:+,.2f}, net {summary['net_pnl_usd']:+,.2f} USD"
+    lines = [
+        f"recording   {summary['recording']}",
+        f"profile     {summary['profile']}",
+        f"data        {summary['frames']} frames: {summary['ticks']} ticks, {summary['conflated']} conflated, {summary['ignored']} ignored, "
+        f"{summary['dead_letters']} dead letters; {summary['bars']} bars",
+        f"models      bars by volatility model: {models}; {summary['fits_accepted']} fits accepted; {summary['changepoint_actions']} changepoint actions",
+        f"trading     {summary['decisions']} decisions, {summary['orders']} orders, {summary['fills']} fills, {summary['rejected']} rejected; "
+        f"{summary['round_trips']} round trips, {summary['open_positions']} positions open",
+        f"P&L         {money}",
+        f"latency     frame read to decision: p50 {latency['p50']}, p99 {latency['p99']}, max {latency['max']} ms",
+    ]
+    if not summary["round_trips"]:
+        lines.append(f"no trades   {why_no_trade(run)}")
+    lines += [f"problem     {problem}" for problem in summary["problems"]]
+    return lines
+
+
+def why_no_trade(run: Run) -> str:
+    """Which gate kept the strategy out, at the last ticks of the bars."""
+    gates = run.tally.blocking_gates()
+    if not gates:
+        return "no bar came far enough to be judged"
+    return "entries were blocked, at the last tick of each bar, by: " + ", ".join(f"{gate} ({count} bars)" for gate, count in gates.most_common(5))

@@ -1,0 +1,158 @@
+"""The five services in one process over the in-memory broker: the same services, messages and stores, no network.
+
+It serves the tests that prove that timing changes nothing, the look at the default settings before a demo, and backtests.
+"""
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from common.bootstrap import Context
+from common.codec import decoder_of
+from common.io.memory import Faults, MemoryBroker, MemoryTransport
+from common.io.metrics import RecordingObserver
+from common.keyed_service import KeyedService
+from common.messages import Message
+from common.processor import Observer, Position, Service
+from common.rules import SymbolRules
+from common.settings import Market, load
+from common.topics import EXECUTIONS, GARCH_STATE, HEDGE_RATIOS, RISK_SIGNALS, VOLATILITY_THRESHOLDS, Topic
+from services.exchange_simulator.recording import Frame as RecordedFrame
+from services.execution.edge import ExecutionService
+from services.execution.ledger import Ledger
+from services.execution.settings import ExecutionSettings
+from services.garch_volatility.arch_fit import InlineFits
+from services.garch_volatility.processor import GarchModel
+from services.garch_volatility.settings import GarchSettings
+from services.ingestion.processor import IngestionService
+from services.ingestion.settings import IngestionSettings
+from services.ingestion.source import Channel, Frame, ListSource
+from services.kalman_filter.edge import build as build_kalman
+from services.kalman_filter.settings import KalmanSettings
+from services.risk_manager.edge import RiskManagerService
+from services.risk_manager.settings import RiskSettings
+
+INGESTION, KALMAN, GARCH, RISK, EXECUTION = "ingestion", "kalman-filter", "garch-volatility", "risk-manager", "execution"
+NAMES = (INGESTION, KALMAN, GARCH, RISK, EXECUTION)
+
+#: Turns without a record after which a run that has not ended stands still.
+_STANDSTILL_TURNS = 1000
+
+
+def public_frames(recorded: Iterable[RecordedFrame], market: Market) -> list[Frame]:
+    """The frames of a recording as ingestion reads them: on futures trades and mark prices come on a channel of their own."""
+    made = []
+    for frame in recorded:
+        kind = frame.stream.partition("@")[2]
+        if kind.startswith(("bookTicker", "trade", "aggTrade", "markPrice")):
+            books = market is Market.SPOT or kind == "bookTicker"
+            made.append(Frame(0, Channel.PUBLIC if books else Channel.MARKET, frame.combined))
+    return made
+
+
+class Offline:
+    """The services by name; any of them can be killed and replaced at any time."""
+
+    def __init__(
+        self,
+        environment: Mapping[str, str],
+        frames: Iterable[Frame],
+        rules: Mapping[str, SymbolRules],
+        folder: Path,
+        *,
+        partitions: int = 4,
+        faults: Faults | None = None,
+        clock: Callable[[], int] = time.time_ns,
+        observer: Observer | None = None,
+        synchronous: str = "OFF",
+    ) -> None:
+        self.environment = {**environment, "DATA_DIR": str(folder), "REDIS_URL": ""}
+        self.broker = MemoryBroker(partitions)
+        self.observer = observer or RecordingObserver()
+        self.services: dict[str, Service] = {}
+        self._source = ListSource(frames)
+        self._rules = rules
+        self._folder = folder
+        self._faults = faults or Faults()
+        self._clock = clock
+        self._synchronous = synchronous
+        self._transports: dict[str, MemoryTransport] = {}
+        self._ended: set[tuple[Topic, str]] = set()
+        positions = [Position(topic, partition, 0) for topic in (EXECUTIONS, RISK_SIGNALS) for partition in range(partitions)]
+        self._watch = MemoryTransport(self.broker).reader(positions)
+        self.pairs = tuple(map(str, load(IngestionSettings, self.environment).trading_pairs()))
+
+    def start(self, name: str) -> None:
+        """Start a service anew, in the place of the one before."""
+        transport = MemoryTransport(self.broker, faults=self._faults)
+        self._transports[name] = transport
+        self.services[name] = self._build(name, Context(transport, self.observer, self._clock))
+        self.services[name].start()
+
+    def kill(self, name: str) -> None:
+        """End a service as `kill -9` does: nothing is flushed, nothing is said."""
+        self._transports.pop(name).abandon()
+        service = self.services.pop(name)
+        release = getattr(service, "abandon", None)
+        if release:
+            release()
+
+    def run(self, order: Callable[[], str] | None = None) -> None:
+        """Turn the services until the recording's end has gone through all of them.
+
+        `order` names the next service each time; by default they take turns. Raises RuntimeError when they stand still.
+        """
+        idle = turn = 0
+        for name in NAMES:
+            if name not in self.services:
+                self.start(name)
+        while not self.ended():
+            name = order() if order else NAMES[turn % len(NAMES)]
+            turn += 1
+            idle = 0 if self.services[name].turn(0) else idle + 1
+            if idle > _STANDSTILL_TURNS:
+                raise RuntimeError(f"the services stand still: {self.state_of_play()}")
+
+    def stop(self) -> None:
+        """Stop all services in the order of the data."""
+        for name in NAMES:
+            self.services[name].stop()
+
+    def ended(self) -> bool:
+        """Whether every pair's last bar has been marked, and judged by risk-manager."""
+        for record in self._watch.poll(0, max_records=100_000):
+            if b'"end":true' in record.value:
+                self._ended.add((record.topic, record.key))
+        return len(self._ended) == 2 * len(self.pairs)
+
+    def messages(self, topic: Topic) -> list[Message]:
+        """Everything on a topic, partition by partition."""
+        decoder = decoder_of(topic)
+        return [decoder.decode(record.value) for record in self.broker.records(topic)]
+
+    def state_of_play(self) -> dict[str, Any]:
+        """What each service says of itself."""
+        return {name: service.health() for name, service in self.services.items()}
+
+    def _build(self, name: str, context: Context) -> Service:
+        match name:
+            case "ingestion":
+                return IngestionService(load(IngestionSettings, self.environment), context.transport, context.observer, context.clock, self._source)
+            case "kalman-filter":
+                return build_kalman(load(KalmanSettings, self.environment), context)
+            case "garch-volatility":
+                return self._garch(context)
+            case "risk-manager":
+                settings = load(RiskSettings, self.environment)
+                return RiskManagerService(settings, context.transport, context.observer, context.clock, synchronous=self._synchronous)
+            case _:
+                ledger = Ledger(self._folder / "execution.db", stamp={"environment": "offline"}, synchronous=self._synchronous)
+                own = load(ExecutionSettings, self.environment)
+                return ExecutionService(own, context.transport, context.observer, context.clock, self._rules, ledger)
+
+    def _garch(self, context: Context) -> Service:
+        """As the service itself is built, but with fits in this process: their results are the same."""
+        settings = load(GarchSettings, self.environment)
+        model = GarchModel(settings.parameters, settings.bar_interval_ns, InlineFits())
+        return KeyedService(GARCH, model, self.pairs, HEDGE_RATIOS, VOLATILITY_THRESHOLDS, GARCH_STATE, context.transport, context.observer, context.clock)

@@ -1,0 +1,9 @@
+"""`python -m services.execution`: the execution service."""
+
+from common.bootstrap import run
+from services.execution.edge import NAME, build, routes
+from services.execution.metrics import METRICS
+from services.execution.settings import ExecutionSettings
+
+if __name__ == "__main__":
+    run(NAME, ExecutionSettings, build, metrics=METRICS, routes=routes)

@@ -1,0 +1,310 @@
+"""Execution as a service: reads hedge ratios, risk signals and commands, keeps the ledger, publishes, answers HTTP."""
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import fastapi
+
+from common.bootstrap import Context
+from common.codec import Decoder, decoder_of, encode
+from common.dead_letters import dead_letter
+from common.errors import ConfigurationError, InvalidRecord
+from common.io.exchange import ExchangeClient
+from common.market import NANOSECONDS
+from common.messages import OrderEvent, PositionState, Progress, RiskSignal
+from common.processor import Consumer, Health, Observer, Output, Producer, Record, Service, Transport, WallClock
+from common.rules import SymbolRules
+from common.settings import require_writable
+from common.topics import COMMANDS, DEAD_LETTERS, EXECUTIONS, HEDGE_RATIOS, RISK_SIGNALS, Topic
+from services.execution import views
+from services.execution.engine import Engine
+from services.execution.hold import Held
+from services.execution.latency import LatencyDigest
+from services.execution.ledger import Batch, Ledger
+from services.execution.offsets import Brake, Offsets
+from services.execution.params import params_of
+from services.execution.reporting import report
+from services.execution.settings import ExecutionSettings
+from services.execution.state import PairState, Params
+
+NAME = "execution-service"
+
+Rules = Mapping[str, SymbolRules] | Callable[[], Mapping[str, SymbolRules]]
+
+#: How far ingestion may be left without word of what is decided.
+PROGRESS_TICKS = 200
+PROGRESS_INTERVAL_NS = 25_000_000
+#: How often the outbox is emptied, and pairs are shown to people.
+CLEAR_INTERVAL_NS = NANOSECONDS
+SHOW_INTERVAL_NS = NANOSECONDS // 2
+#: A partition with more waiting records rests until half of them are gone; what they wait for lies before them or elsewhere.
+MAX_HELD_RECORDS = 20_000
+#: Orders that are kept at hand for people.
+RECENT_ORDERS = 1000
+
+_INPUTS = (HEDGE_RATIOS, RISK_SIGNALS, COMMANDS)
+
+
+class Snapshot:
+    """What other threads may read: values that never change, replaced whole by the turn's thread."""
+
+    def __init__(self) -> None:
+        self.params: Mapping[str, Params] = {}
+        self.states: Mapping[str, PairState] = {}
+        self.orders: tuple[OrderEvent, ...] = ()
+        self.held: Mapping[str, int] = {}
+        self.latency_ms: Mapping[str, float] = LatencyDigest().summary()
+
+
+class ExecutionService:
+    """The single writer of the ledger; paper trading only."""
+
+    name = NAME
+
+    def __init__(  # noqa: PLR0913, PLR0917  # each is a port of its own
+        self, settings: ExecutionSettings, transport: Transport, observer: Observer, clock: WallClock, rules: Rules, ledger: Ledger
+    ) -> None:
+        """`rules` is the venue's, by symbol, or what asks the venue for them at the start."""
+        self._settings, self._transport, self._observer, self._clock = settings, transport, observer, clock
+        self._rules, self._ledger = rules, ledger
+        self._decoders: dict[Topic, Decoder[Any]] = {topic: decoder_of(topic) for topic in _INPUTS}
+        self._latency = LatencyDigest()
+        self._orders: dict[str, OrderEvent] = {}
+        self._batch = Batch()
+        self._progress: dict[str, int] = {}
+        self._unreported_ticks = self._progress_at_ns = self._cleared_at_ns = self._shown_at_ns = 0
+        self._uncleared = False
+        self._consumer: Consumer | None = None
+        self.snapshot = Snapshot()
+
+    def start(self) -> None:
+        """Go on where the ledger stands: publish what was not, and tell ingestion what is decided."""
+        params = params_of(self._settings, self._rules() if callable(self._rules) else self._rules)
+        states = self._ledger.states()
+        _require_no_orphans(params, states)
+        self._engine = Engine(params, states, self._ledger.signals(), self._settings.max_signal_wait_ms * 1_000_000)
+        self._orders = {order.client_id: order for order in self._ledger.recent_orders(RECENT_ORDERS)}
+        self._offsets = Offsets(self._ledger.positions(), {topic: self._transport.partitions(topic) for topic in _INPUTS})
+        self._offsets.require_within({topic: self._transport.end_offsets(topic) for topic in _INPUTS})
+        self._brake = Brake(MAX_HELD_RECORDS)
+        self._producer: Producer = self._transport.producer()
+        self._publish()
+        self._progress = {pair: state.last_seq for pair, state in self._engine.states.items() if state.last_seq >= 0}
+        self._cleared_at_ns = self._clock()
+        self._send_progress(self._cleared_at_ns)
+        self._consumer = self._transport.reader(self._offsets.to_read())
+        self._take_snapshot(params)
+
+    def turn(self, timeout_s: float) -> int:
+        """Read, decide, commit, publish."""
+        assert self._consumer is not None, "start() comes first"
+        records = self._consumer.poll(self._patience_s(timeout_s))
+        now_ns = self._clock()
+        for record in records:
+            self._route(record, now_ns)
+        self._engine.advance(now_ns)
+        self._count(records)
+        self._commit()
+        self._publish()
+        self._observe_decisions()
+        self._report_progress(idle=not records)
+        self._rest_or_resume()
+        self._take_snapshot(self._engine.params)
+        self._now_and_then(now_ns)
+        return len(records)
+
+    def stop(self) -> None:
+        """Publish and forget what is committed; what is held is read again by the next start."""
+        if self._consumer is None:
+            return
+        self._send_progress(self._clock())
+        self._ledger.clear_published(self._producer)
+        self._consumer.close()
+        self._producer.close()
+        self._ledger.close()
+
+    def health(self) -> Health:
+        """Ready once recovered; what the pairs have done."""
+        snapshot = self.snapshot
+        states = snapshot.states
+        details = {
+            "pairs": list(states),
+            "held": dict(snapshot.held),
+            "last_bars": {pair: state.closed_bar for pair, state in states.items()},
+            "last_seqs": {pair: state.last_seq for pair, state in states.items()},
+            **views.totals(states.values()),
+            "open_positions": sum(state.position.state is not PositionState.IDLE for state in states.values()),
+            "ended": bool(states) and all(state.ended for state in states.values()),
+            "tick_to_decision_ms": dict(snapshot.latency_ms),
+        }
+        return Health(ready=self._consumer is not None, reason="" if self._consumer else "recovering", details=details)
+
+    def _route(self, record: Record, now_ns: int) -> None:
+        """Hand a record to the engine; what cannot be used becomes a dead letter."""
+        self._offsets.read(record)
+        try:
+            message = self._decoders[record.topic].decode(record.value)
+            if record.topic == HEDGE_RATIOS:
+                self._engine.take_hedge(Held(message, record.partition, record.offset, record.read_at_ns, now_ns))
+            elif record.topic == COMMANDS:
+                self._engine.take_command(message)
+            elif isinstance(message, RiskSignal) and self._engine.take_signal(message):
+                self._batch.signals.append((message, record.value))
+        except InvalidRecord as error:
+            self._batch.dead_letters.append(Output(DEAD_LETTERS, record.topic.name, dead_letter(NAME, record, error)))
+            self._observer.count("crypto_bot_dead_letters_total", source=record.topic.name, reason=error.reason)
+
+    def _commit(self) -> None:
+        """Commit the turn, if anything happened in it; idle ticks are decided again after a restart."""
+        batch, engine = self._batch, self._engine
+        if not (engine.urgent or batch.signals or batch.dead_letters):
+            return
+        began_ns = self._clock()
+        batch.outputs = list(engine.outputs)
+        batch.positions = self._offsets.to_store(engine.held_from())
+        batch.states = engine.taken()
+        self._ledger.commit(batch)
+        self._batch = Batch()
+        self._observer.observe("crypto_bot_ledger_commit_seconds", (self._clock() - began_ns) / NANOSECONDS)
+        for outputs, _ in batch.outputs:
+            report(self._observer, outputs)
+            self._orders.update((output.client_id, output) for output in outputs if isinstance(output, OrderEvent))
+
+    def _publish(self) -> None:
+        if published := self._ledger.publish(self._producer):
+            self._uncleared = True
+            self._observer.count("crypto_bot_records_produced_total", published, topic=EXECUTIONS.name)
+
+    def _observe_decisions(self) -> None:
+        """Time from the socket to the decision, published if there was one."""
+        now_ns = self._clock()
+        for read_at_ns in self._engine.decided_read_at_ns:
+            if read_at_ns > 0:
+                self._observer.observe("crypto_bot_tick_to_decision_seconds", (now_ns - read_at_ns) / NANOSECONDS)
+                self._latency.add((now_ns - read_at_ns) / 1e6)
+        self._unreported_ticks += len(self._engine.decided_read_at_ns)
+        self._engine.decided_read_at_ns.clear()
+        self._progress.update(self._engine.decided)
+        self._engine.decided.clear()
+
+    def _report_progress(self, *, idle: bool) -> None:
+        now_ns = self._clock()
+        if self._unreported_ticks >= PROGRESS_TICKS or idle or now_ns - self._progress_at_ns >= PROGRESS_INTERVAL_NS:
+            self._send_progress(now_ns)
+
+    def _send_progress(self, now_ns: int) -> None:
+        if self._progress:
+            self._producer.send(EXECUTIONS, next(iter(self._progress)), encode(Progress(decided=self._progress)))
+            self._observer.count("crypto_bot_records_produced_total", topic=EXECUTIONS.name)
+            self._progress = {}
+        self._unreported_ticks, self._progress_at_ns = 0, now_ns
+
+    def _patience_s(self, timeout_s: float) -> float:
+        """Wait no longer than progress or a live hold may."""
+        now_ns = self._clock()
+        waits = [timeout_s]
+        if self._progress:
+            waits.append(max(0, self._progress_at_ns + PROGRESS_INTERVAL_NS - now_ns) / NANOSECONDS)
+        if (left_ns := self._engine.patience_ns(now_ns)) is not None:
+            waits.append(left_ns / NANOSECONDS)
+        return min(waits)
+
+    def _rest_or_resume(self) -> None:
+        pause, resume = self._brake.change(self._engine.held_from())
+        if pause and self._consumer:
+            self._consumer.pause(HEDGE_RATIOS, pause)
+        if resume and self._consumer:
+            self._consumer.resume(HEDGE_RATIOS, resume)
+
+    def _count(self, records: Any) -> None:
+        for topic, amount in Counter(record.topic.name for record in records).items():
+            self._observer.count("crypto_bot_records_consumed_total", amount, topic=topic)
+        for reason, amount in self._engine.dropped.items():
+            self._observer.count("crypto_bot_records_dropped_total", amount, topic=HEDGE_RATIOS.name, reason=reason)
+        self._engine.dropped.clear()
+        if self._engine.gaps:
+            self._observer.count("crypto_bot_sequence_gaps_total", self._engine.gaps, topic=HEDGE_RATIOS.name)
+            self._engine.gaps = 0
+
+    def _take_snapshot(self, params: Mapping[str, Params]) -> None:
+        snapshot, engine = self.snapshot, self._engine
+        snapshot.params = params
+        snapshot.states = dict(engine.states)
+        snapshot.held = engine.held()
+
+    def _now_and_then(self, now_ns: int) -> None:
+        """Empty the outbox, show the pairs."""
+        if self._uncleared and now_ns - self._cleared_at_ns >= CLEAR_INTERVAL_NS:
+            self._ledger.clear_published(self._producer)
+            self._uncleared, self._cleared_at_ns = False, now_ns
+        if now_ns - self._shown_at_ns >= SHOW_INTERVAL_NS:
+            self._shown_at_ns = now_ns
+            self._show()
+
+    def _show(self) -> None:
+        engine, consumer = self._engine, self._consumer
+        for pair, state in engine.states.items():
+            self._observer.pair_state(pair, views.summary(engine.params[pair], state))
+        self._observer.gauge("crypto_bot_held_records", sum(self.snapshot.held.values()))
+        self._observer.gauge("crypto_bot_consumer_lag_records", consumer.lag() if consumer else 0)
+        self._orders = dict(list(self._orders.items())[-RECENT_ORDERS:])
+        self.snapshot.orders = tuple(self._orders.values())
+        self.snapshot.latency_ms = self._latency.summary()
+
+
+def build(settings: ExecutionSettings, context: Context) -> ExecutionService:
+    """The service over the ledger in DATA_DIR; raises ConfigurationError when that cannot be used."""
+    folder = Path(settings.data_dir)
+    require_writable(folder)
+    stamp = {"environment": "paper", "venue": f"{settings.exchange}-{settings.binance_market}", "account": "paper"}
+    ledger = Ledger(folder / "execution.db", stamp=stamp)
+    symbols = sorted({symbol for pair in settings.trading_pairs() for symbol in (pair.y, pair.x)})
+
+    def ask_venue() -> Mapping[str, SymbolRules]:
+        client = ExchangeClient(settings.binance_market, settings.rest_url)
+        try:
+            return client.rules(symbols)
+        finally:
+            client.close()
+
+    return ExecutionService(settings, context.transport, context.observer, context.clock, ask_venue, ledger)
+
+
+def routes(service: Service, _settings: ExecutionSettings) -> fastapi.APIRouter:
+    """What execution answers beyond health and metrics."""
+    router = fastapi.APIRouter()
+    assert isinstance(service, ExecutionService)
+    snapshot = service.snapshot
+
+    @router.get("/positions")
+    def positions() -> dict[str, Any]:
+        """Every pair's state, legs and working orders."""
+        return views.positions(snapshot.params, snapshot.states)
+
+    @router.get("/orders")
+    def orders(limit: Annotated[int, fastapi.Query(ge=1, le=RECENT_ORDERS)] = 100) -> dict[str, Any]:
+        """The newest orders, newest first, each as it stands."""
+        return views.orders(snapshot.orders, limit)
+
+    @router.get("/pnl")
+    def profit() -> dict[str, Any]:
+        """Profit per pair and in total: gross + fees + funding = net."""
+        return views.profit(snapshot.states)
+
+    @router.get("/pairs/{pair}/explain")
+    def explain(pair: str) -> dict[str, Any]:
+        """Every gate of an entry, and which one blocks."""
+        if pair not in snapshot.states:
+            raise fastapi.HTTPException(404, f"no pair {pair}; there are {', '.join(snapshot.states) or 'none yet'}")
+        return views.explain(snapshot.params[pair], snapshot.states[pair])
+
+    return router
+
+
+def _require_no_orphans(params: Mapping[str, Params], states: Mapping[str, PairState]) -> None:
+    """Refuse to leave an open position alone because its pair is no longer configured."""
+    orphans = [pair for pair, state in states.items() if pair not in params and not state.account.flat]
+    if orphans:
+        raise ConfigurationError([f"PAIRS: the ledger holds an open position of {pair}; keep the pair configured until it is closed" for pair in orphans])

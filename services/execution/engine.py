@@ -1,0 +1,162 @@
+"""All pairs at once: routes what was read to its pair, holds it back long enough, and gathers what must be committed."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from decimal import Decimal, InvalidOperation
+
+from common.errors import InvalidRecord
+from common.messages import Command, Execution, Feed, HedgeRatio, RiskSignal, Tick
+from services.execution import processor
+from services.execution.hold import Held, PairQueue, drop_reason, release
+from services.execution.state import PairState, Params, initial_state, where
+
+#: The target of a command that means every pair.
+EVERY_PAIR = "portfolio"
+
+_LARGEST = Decimal("1e15")
+
+
+class Engine:
+    """The pairs' states and queues; what it has done since the last `taken` is in its public fields."""
+
+    def __init__(self, params: Mapping[str, Params], states: Mapping[str, PairState], signals: Iterable[RiskSignal], max_wait_ns: int) -> None:
+        self.params = params
+        self.states = {pair: states.get(pair) or initial_state(each) for pair, each in params.items()}
+        self._queues = {pair: PairQueue(self.states[pair], each.bar_interval_ns) for pair, each in params.items()}
+        self._signals: dict[str, dict[tuple[int, int], RiskSignal]] = {pair: {} for pair in params}
+        self._max_wait_ns = max_wait_ns
+        self._touched: set[str] = set()
+        self._changed: set[str] = set()
+        self.urgent = False
+        self.outputs: list[tuple[Sequence[Execution], int]] = []
+        #: When the socket was read for each tick that was decided, ns.
+        self.decided_read_at_ns: list[int] = []
+        #: The last seq that was decided, by pair.
+        self.decided: dict[str, int] = {}
+        self.dropped: Counter[str] = Counter()
+        self.gaps = 0
+        for signal in signals:
+            self.take_signal(signal)
+
+    def take_hedge(self, held: Held) -> None:
+        """Queue a record of `hedge-ratios`; raises InvalidRecord for one that cannot be used."""
+        message = held.message
+        pair = message.tick.pair if isinstance(message, HedgeRatio) else message.close.pair
+        self._require_pair(pair)
+        tick = message.tick if isinstance(message, HedgeRatio) else message.last_tick
+        if tick:
+            _require_usable(tick)
+        self._queues[pair].push(held)
+        self._touched.add(pair)
+
+    def take_signal(self, signal: RiskSignal) -> bool:
+        """Keep a risk signal; returns whether it is still needed."""
+        self._require_pair(signal.pair)
+        if not _needed(self.states[signal.pair], signal.session, signal.bar):
+            self.dropped["old-signal"] += 1
+            return False
+        self._signals[signal.pair][signal.session, signal.bar] = signal
+        self._touched.add(signal.pair)
+        return True
+
+    def take_command(self, command: Command) -> None:
+        """Obey a command at once; raises InvalidRecord when its target is not known."""
+        if command.target != EVERY_PAIR:
+            self._require_pair(command.target)
+        for pair in self.params if command.target == EVERY_PAIR else (command.target,):
+            self._apply(pair, processor.obey(self.params[pair], self.states[pair], command), 0)
+        self.urgent = True
+
+    def advance(self, now_ns: int) -> None:
+        """Process every record that need not wait."""
+        for pair in self._touched:
+            self._drain(pair)
+        self._touched.clear()
+        for pair in self._waiting():
+            self._expire(pair, now_ns)
+
+    def patience_ns(self, now_ns: int) -> int | None:
+        """How long the first live hold has left; None when nothing can expire."""
+        ends = [self._queues[pair].head.polled_at_ns + self._max_wait_ns for pair in self._waiting()]
+        return max(0, min(ends) - now_ns) if ends else None
+
+    def taken(self) -> dict[str, PairState]:
+        """Return the states that have changed since the last call, and forget what was done since then."""
+        states = {pair: self.states[pair] for pair in self._changed}
+        for pair, state in states.items():
+            kept = self._signals[pair]
+            self._signals[pair] = {key: signal for key, signal in kept.items() if _needed(state, *key)}
+        self._changed.clear()
+        self.outputs.clear()
+        self.urgent = False
+        return states
+
+    def held(self) -> dict[str, int]:
+        """How many records wait, by pair that has some."""
+        return {pair: len(queue) for pair, queue in self._queues.items() if queue}
+
+    def held_from(self) -> dict[int, tuple[int, int]]:
+        """First offset and number of the records that wait, by partition."""
+        found: dict[int, tuple[int, int]] = {}
+        for queue in self._queues.values():
+            if queue:
+                first, count = found.get(queue.head.partition, (queue.head.offset, 0))
+                found[queue.head.partition] = min(first, queue.head.offset), count + len(queue)
+        return found
+
+    def _waiting(self) -> list[str]:
+        return [pair for pair, queue in self._queues.items() if queue and self.states[pair].feed is Feed.LIVE]
+
+    def _expire(self, pair: str, now_ns: int) -> None:
+        """Begin bars whose signal has not come in time, until one need not be waited for or may still be."""
+        queue = self._queues[pair]
+        while queue and now_ns - queue.head.polled_at_ns >= self._max_wait_ns:
+            self._apply(pair, processor.expire(self.params[pair], self.states[pair], where(queue.head.message).bar), 0)
+            self._drain(pair)
+
+    def _drain(self, pair: str) -> None:
+        queue, signals = self._queues[pair], self._signals[pair]
+        while queue:
+            state, message = self.states[pair], queue.head.message
+            if reason := drop_reason(state, message):
+                self.dropped[reason] += 1
+                queue.pop()
+                continue
+            released = release(state, message, signals)
+            if released is None:
+                return
+            self._step(pair, queue.pop(), released.signal)
+
+    def _step(self, pair: str, held: Held, signal: RiskSignal | None) -> None:
+        before, message = self.states[pair], held.message
+        self._apply(pair, processor.step(self.params[pair], before, message, signal), held.read_at_ns)
+        seq = self.states[pair].last_seq
+        self.decided[pair] = seq
+        self.gaps += seq > before.last_seq + 1 and before.last_seq >= 0
+        if isinstance(message, HedgeRatio):
+            self.decided_read_at_ns.append(held.read_at_ns)
+
+    def _apply(self, pair: str, result: tuple[PairState, Sequence[Execution]], read_at_ns: int) -> None:
+        self.states[pair], outputs = result
+        self._changed.add(pair)
+        if outputs:
+            self.outputs.append((outputs, read_at_ns))
+            self.urgent = True
+
+    def _require_pair(self, pair: str) -> None:
+        if pair not in self.params:
+            raise InvalidRecord("unknown-pair", f"{pair} is not in PAIRS")
+
+
+def _needed(state: PairState, session: int, bar: int) -> bool:
+    return session > state.session or (session == state.session and bar >= state.bar - 1)
+
+
+def _require_usable(tick: Tick) -> None:
+    """Refuse books that no arithmetic can be done with; ingestion lets none through."""
+    try:
+        usable = all(0 < quote.bid <= quote.ask < _LARGEST and 0 <= min(quote.bid_size, quote.ask_size) < _LARGEST for quote in (tick.y, tick.x))
+    except InvalidOperation:
+        usable = False
+    if not usable:
+        raise InvalidRecord("unusable-book", f"seq {tick.seq}: prices must be positive, bid at most ask, sizes not negative")

@@ -1,0 +1,234 @@
+"""The paper ledger: one SQLite file that is the record of every decision, order, fill and mark.
+
+A turn is one transaction: the states of the pairs, what happened, what will be published of it and where to read on. The
+paper venue lives in the same transaction, so an order's intent is on disk before anything of the order is known outside;
+a venue of its own will need the intent committed first.
+"""
+
+import fcntl
+import os
+import sqlite3
+import weakref
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from common.errors import ConfigurationError, InvariantBroken
+from common.io.sqlite import Database
+from common.messages import (
+    CommandApplied,
+    Decision,
+    Execution,
+    Fill,
+    FundingPayment,
+    HoldExpired,
+    Mark,
+    OrderEvent,
+    OrderStatus,
+    RiskSignal,
+    RoundTrip,
+)
+from common.processor import Output, Position, Producer
+from common.topics import EXECUTIONS
+from services.execution.state import PairState
+
+_SCHEMA = """
+CREATE TABLE pairs (pair TEXT PRIMARY KEY, session INTEGER NOT NULL, bar INTEGER NOT NULL, last_seq INTEGER NOT NULL, state TEXT NOT NULL) STRICT;
+CREATE TABLE signals (pair TEXT NOT NULL, session INTEGER NOT NULL, bar INTEGER NOT NULL, payload BLOB NOT NULL, PRIMARY KEY (pair, session, bar)) STRICT;
+CREATE TABLE decisions (
+    id INTEGER PRIMARY KEY, pair TEXT NOT NULL, session INTEGER NOT NULL, bar INTEGER NOT NULL, seq INTEGER NOT NULL, event_time_ns INTEGER NOT NULL,
+    action TEXT NOT NULL, reason TEXT NOT NULL, z REAL, beta REAL NOT NULL, scale REAL NOT NULL, notional_usd TEXT NOT NULL, gates TEXT NOT NULL
+) STRICT;
+CREATE TABLE orders (
+    client_id TEXT PRIMARY KEY, pair TEXT NOT NULL, session INTEGER NOT NULL, bar INTEGER NOT NULL, seq INTEGER NOT NULL, event_time_ns INTEGER NOT NULL,
+    leg TEXT NOT NULL, symbol TEXT NOT NULL, side TEXT NOT NULL, quantity TEXT NOT NULL, reduce_only INTEGER NOT NULL
+) STRICT;
+CREATE TABLE order_events (
+    id INTEGER PRIMARY KEY, client_id TEXT NOT NULL REFERENCES orders, pair TEXT NOT NULL, session INTEGER NOT NULL, bar INTEGER NOT NULL,
+    seq INTEGER NOT NULL, event_time_ns INTEGER NOT NULL, status TEXT NOT NULL, filled TEXT NOT NULL, reason TEXT NOT NULL, payload TEXT NOT NULL
+) STRICT;
+CREATE TABLE fills (
+    trade_id TEXT PRIMARY KEY, client_id TEXT NOT NULL REFERENCES orders, pair TEXT NOT NULL, session INTEGER NOT NULL, bar INTEGER NOT NULL,
+    seq INTEGER NOT NULL, event_time_ns INTEGER NOT NULL, leg TEXT NOT NULL, symbol TEXT NOT NULL, side TEXT NOT NULL, quantity TEXT NOT NULL,
+    price TEXT NOT NULL, fee_usd TEXT NOT NULL, realised_usd TEXT NOT NULL
+) STRICT;
+CREATE TABLE funding (
+    id INTEGER PRIMARY KEY, pair TEXT NOT NULL, session INTEGER NOT NULL, bar INTEGER NOT NULL, seq INTEGER NOT NULL, event_time_ns INTEGER NOT NULL,
+    leg TEXT NOT NULL, symbol TEXT NOT NULL, amount_usd TEXT NOT NULL
+) STRICT;
+CREATE TABLE round_trips (
+    id INTEGER PRIMARY KEY, pair TEXT NOT NULL, session INTEGER NOT NULL, bar INTEGER NOT NULL, seq INTEGER NOT NULL, event_time_ns INTEGER NOT NULL,
+    action TEXT NOT NULL, direction TEXT NOT NULL, opened_seq INTEGER NOT NULL, opened_bar INTEGER NOT NULL, gross_usd TEXT NOT NULL,
+    fees_usd TEXT NOT NULL, funding_usd TEXT NOT NULL, net_usd TEXT NOT NULL, unhedged_usd_seconds TEXT NOT NULL
+) STRICT;
+CREATE TABLE marks (
+    pair TEXT NOT NULL, session INTEGER NOT NULL, bar INTEGER NOT NULL, seq INTEGER NOT NULL, event_time_ns INTEGER NOT NULL, state TEXT NOT NULL,
+    y_quantity TEXT NOT NULL, x_quantity TEXT NOT NULL, realised_usd TEXT NOT NULL, fees_usd TEXT NOT NULL, funding_usd TEXT NOT NULL,
+    wallet_usd TEXT NOT NULL, unrealised_usd TEXT NOT NULL, equity_usd TEXT NOT NULL, gross_exposure_usd TEXT NOT NULL,
+    orders_in_bar INTEGER NOT NULL, blocking_gate TEXT NOT NULL, z REAL, PRIMARY KEY (pair, session, bar)
+) STRICT;
+CREATE TABLE holds (pair TEXT NOT NULL, session INTEGER NOT NULL, bar INTEGER NOT NULL, seq INTEGER NOT NULL, risk_bar INTEGER NOT NULL) STRICT;
+CREATE TABLE commands (
+    pair TEXT NOT NULL, command_id INTEGER NOT NULL, kind TEXT NOT NULL, session INTEGER NOT NULL, bar INTEGER NOT NULL, seq INTEGER NOT NULL,
+    PRIMARY KEY (pair, command_id)
+) STRICT;
+"""
+
+_WHERE = ("pair", "session", "bar", "seq", "event_time_ns")
+#: Table and columns of each message; a column is the field of the same name.
+_TABLES: Mapping[type[Execution], tuple[str, tuple[str, ...]]] = {
+    Decision: ("decisions", (*_WHERE, "action", "reason", "z", "beta", "scale", "notional_usd", "gates")),
+    Fill: ("fills", (*_WHERE, "trade_id", "client_id", "leg", "symbol", "side", "quantity", "price", "fee_usd", "realised_usd")),
+    FundingPayment: ("funding", (*_WHERE, "leg", "symbol", "amount_usd")),
+    RoundTrip: (
+        "round_trips",
+        (*_WHERE, "action", "direction", "opened_seq", "opened_bar", "gross_usd", "fees_usd", "funding_usd", "net_usd", "unhedged_usd_seconds"),
+    ),
+    Mark: (
+        "marks",
+        (
+            *_WHERE,
+            *("state", "y_quantity", "x_quantity", "realised_usd", "fees_usd", "funding_usd", "wallet_usd", "unrealised_usd", "equity_usd"),
+            *("gross_exposure_usd", "orders_in_bar", "blocking_gate", "z"),
+        ),
+    ),
+    HoldExpired: ("holds", ("pair", "session", "bar", "seq", "risk_bar")),
+    CommandApplied: ("commands", ("pair", "command_id", "kind", "session", "bar", "seq")),
+}
+_ORDER_COLUMNS = (*_WHERE, "client_id", "leg", "symbol", "side", "quantity", "reduce_only")
+_EVENT_COLUMNS = (*_WHERE, "client_id", "status", "filled", "reason")
+
+
+@dataclass(slots=True)
+class Batch:
+    """What one transaction holds."""
+
+    states: dict[str, PairState] = field(default_factory=dict)
+    #: What happened, each with the wall time at which its cause was read from the socket.
+    outputs: list[tuple[Sequence[Execution], int]] = field(default_factory=list)
+    signals: list[tuple[RiskSignal, bytes]] = field(default_factory=list)
+    dead_letters: list[Output] = field(default_factory=list)
+    positions: Sequence[Position] = ()
+
+
+class Ledger:
+    """One file and its only writer."""
+
+    def __init__(self, path: Path, *, stamp: Mapping[str, str], synchronous: str = "FULL") -> None:
+        """Open or make the file; raises ConfigurationError when another process has it or it belongs to another account."""
+        # Let go of when this object is closed or dropped.
+        self._unlock = weakref.finalize(self, os.close, _lock(path))
+        self._state_decoder = msgspec.json.Decoder(PairState)
+        self._encoder = msgspec.json.Encoder()
+        try:
+            self._database = Database(path, migrations=(_SCHEMA,), stamp=stamp, synchronous=synchronous)
+        except ConfigurationError:
+            self._unlock()
+            raise
+        self.path = path
+
+    def states(self) -> dict[str, PairState]:
+        """The pairs as they were last committed."""
+        return {str(pair): self._state_decoder.decode(str(state)) for pair, state in self._database.query("SELECT pair, state FROM pairs")}
+
+    def signals(self) -> list[RiskSignal]:
+        """The risk signals that are still needed."""
+        decoder = msgspec.json.Decoder(RiskSignal)
+        return [decoder.decode(payload) for (payload,) in self._database.query("SELECT payload FROM signals ORDER BY session, bar")]  # type: ignore[arg-type]
+
+    def positions(self) -> list[Position]:
+        """Where to read on."""
+        return self._database.positions()
+
+    def recent_orders(self, limit: int) -> list[OrderEvent]:
+        """The last event of each of the newest orders, oldest first."""
+        rows = self._database.query(
+            "SELECT payload FROM order_events WHERE id IN (SELECT max(id) FROM order_events GROUP BY client_id) ORDER BY id DESC LIMIT ?", (limit,)
+        )
+        return [msgspec.json.decode(str(payload), type=OrderEvent) for (payload,) in reversed(rows)]
+
+    def commit(self, batch: Batch) -> None:
+        """Write everything or nothing.
+
+        Raises InvariantBroken when an order's or a fill's id is used a second time.
+        """
+        try:
+            with self._database.transaction() as connection:
+                self._save_states(connection, batch.states)
+                self._save_signals(connection, batch.signals)
+                for outputs, read_at_ns in batch.outputs:
+                    self._record(connection, outputs)
+                    self._database.enqueue([Output(EXECUTIONS, output.pair, output) for output in outputs], read_at_ns=read_at_ns)
+                self._database.enqueue(batch.dead_letters)
+                self._database.set_positions(batch.positions)
+        except sqlite3.IntegrityError as error:
+            raise InvariantBroken(f"{self.path}: an id is used twice ({error})") from error
+
+    def publish(self, producer: Producer) -> int:
+        """Hand over what is new; returns how many records."""
+        return self._database.publish(producer)
+
+    def clear_published(self, producer: Producer) -> None:
+        """Forget what the broker has acknowledged."""
+        self._database.clear_published(producer)
+
+    def close(self) -> None:
+        """Close the file and let another process have it."""
+        self._database.close()
+        self._unlock()
+
+    def _save_states(self, connection: sqlite3.Connection, states: Mapping[str, PairState]) -> None:
+        """Save pairs, and drop the signals that they no longer need."""
+        connection.executemany(
+            "INSERT OR REPLACE INTO pairs VALUES (?, ?, ?, ?, ?)",
+            [(pair, state.session, state.bar, state.last_seq, self._json(state)) for pair, state in states.items()],
+        )
+        connection.executemany(
+            "DELETE FROM signals WHERE pair = ? AND (session < ? OR (session = ? AND bar < ?))",
+            [(pair, state.session, state.session, state.bar - 1) for pair, state in states.items()],
+        )
+
+    @staticmethod
+    def _save_signals(connection: sqlite3.Connection, signals: Iterable[tuple[RiskSignal, bytes]]) -> None:
+        connection.executemany(
+            "INSERT OR REPLACE INTO signals VALUES (?, ?, ?, ?)", [(signal.pair, signal.session, signal.bar, payload) for signal, payload in signals]
+        )
+
+    def _record(self, connection: sqlite3.Connection, outputs: Iterable[Execution]) -> None:
+        for output in outputs:
+            if isinstance(output, OrderEvent):
+                if output.status in {OrderStatus.INTENT, OrderStatus.REJECTED}:
+                    self._insert(connection, "orders", _ORDER_COLUMNS, output)
+                self._insert(connection, "order_events", _EVENT_COLUMNS, output, payload=self._json(output))
+            else:
+                table, columns = _TABLES[type(output)]
+                self._insert(connection, table, columns, output)
+
+    def _insert(self, connection: sqlite3.Connection, table: str, columns: Sequence[str], message: Execution, **extra: str) -> None:
+        names = (*columns, *extra)
+        values = [*(self._column(getattr(message, column)) for column in columns), *extra.values()]
+        # Table and columns are this module's constants.
+        connection.execute(f"INSERT INTO {table} ({', '.join(names)}) VALUES ({', '.join('?' * len(names))})", values)  # noqa: S608
+
+    def _column(self, value: Any) -> Any:
+        if isinstance(value, Decimal):
+            return str(value)
+        return self._json(value) if isinstance(value, tuple) else value
+
+    def _json(self, value: Any) -> str:
+        return self._encoder.encode(value).decode()
+
+
+def _lock(path: Path) -> int:
+    """The exclusive lock beside the file, held until the process ends; raises ConfigurationError when another has it."""
+    descriptor = os.open(path.with_name(path.name + ".lock"), os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(descriptor)
+        raise ConfigurationError([f"{path}: another execution-service writes this ledger; stop it or choose another DATA_DIR"]) from error
+    return descriptor

@@ -1,0 +1,57 @@
+"""Where to read on after a restart, and which partitions may rest."""
+
+from collections.abc import Iterable, Mapping
+
+from common.errors import ConfigurationError
+from common.processor import Position, Record
+from common.topics import HEDGE_RATIOS, Topic
+
+
+class Offsets:
+    """The next offset of every input partition."""
+
+    def __init__(self, positions: Iterable[Position], partitions: Mapping[Topic, int]) -> None:
+        self._next = {(topic, partition): 0 for topic, count in partitions.items() for partition in range(count)}
+        self._next.update({(topic, partition): offset for topic, partition, offset in positions})
+
+    def require_within(self, ends: Mapping[Topic, Mapping[int, int]]) -> None:
+        """Raise ConfigurationError when a topic ends before the place that was read to."""
+        problems = [
+            f"{topic}/{partition} ends at {ends[topic].get(partition, 0)}, the ledger has read to {offset}: "
+            "the broker's data are gone or another broker's; use that broker, or move the ledger away to begin anew"
+            for (topic, partition), offset in self._next.items()
+            if offset > ends[topic].get(partition, 0)
+        ]
+        if problems:
+            raise ConfigurationError(problems)
+
+    def read(self, record: Record) -> None:
+        """Count a record as read."""
+        self._next[record.topic, record.partition] = record.offset + 1
+
+    def to_read(self) -> list[Position]:
+        """Where reading goes on."""
+        return [Position(topic, partition, offset) for (topic, partition), offset in self._next.items()]
+
+    def to_store(self, held_from: Mapping[int, tuple[int, int]]) -> list[Position]:
+        """Where a successor goes on: records that wait are read again, so their first offset counts."""
+        return [
+            position._replace(offset=held_from[position.partition][0]) if position.topic == HEDGE_RATIOS and position.partition in held_from else position
+            for position in self.to_read()
+        ]
+
+
+class Brake:
+    """Pauses partitions with too many waiting records, and lets them go on at half of that."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._paused: set[int] = set()
+
+    def change(self, held_from: Mapping[int, tuple[int, int]]) -> tuple[list[int], list[int]]:
+        """Partitions to pause and to resume."""
+        counts = {partition: count for partition, (_, count) in held_from.items()}
+        pause = [partition for partition, count in counts.items() if count > self._most and partition not in self._paused]
+        resume = [partition for partition in self._paused if counts.get(partition, 0) <= self._most // 2]
+        self._paused = self._paused.union(pause).difference(resume)
+        return pause, resume

@@ -1,0 +1,62 @@
+"""Settings of execution."""
+
+from decimal import Decimal
+from enum import StrEnum
+from typing import Annotated
+
+from common.settings import Exchange, Market, Settings, setting
+
+_REST_URLS = {
+    (Exchange.SIMULATOR, Market.FUTURES): "http://127.0.0.1:8010",
+    (Exchange.SIMULATOR, Market.SPOT): "http://127.0.0.1:8010",
+    (Exchange.BINANCE, Market.FUTURES): "https://fapi.binance.com",
+    (Exchange.BINANCE, Market.SPOT): "https://api.binance.com",
+}
+
+#: Gates that may be reported without blocking; the others guard money.
+MAY_BE_ADVISORY = ("cost",)
+
+
+class PaperShorts(StrEnum):
+    """What a paper order on spot does that needs a short."""
+
+    REFUSE = "refuse"
+    BORROW = "borrow"
+
+
+class ExecutionSettings(Settings, frozen=True, kw_only=True):
+    """What execution is told."""
+
+    enable_paper_trading: Annotated[bool, setting("paper trading; orders to a venue are not there yet", "true")] = True
+    binance_rest_url: Annotated[
+        str, setting("REST server for the symbols' rules; default: of EXCHANGE and BINANCE_MARKET", "http://127.0.0.1:8010", pattern=r"^(https?://\S+)?$")
+    ] = ""
+    starting_equity_usd: Annotated[Decimal, setting("equity of a new paper account, split evenly over the pairs, USD", "100000", gt=0)] = Decimal(100_000)
+    max_position_size: Annotated[Decimal, setting("largest gross notional of a pair, USD", "10000", gt=0)] = Decimal(10_000)
+    cost_margin: Annotated[float, setting("an entry's expected edge must be at least this many times its cost", "1.5", ge=0)] = 1.5
+    advisory_gates: Annotated[tuple[str, ...], setting("gates that are reported and do not block, comma separated; only `cost` may be", "cost")] = ()
+    cool_down_bars: Annotated[int, setting("bars without an entry after a position has closed", "5", ge=0)] = 5
+    time_stop_half_lives: Annotated[float, setting("longest time in a position, half-lives of the spread where known", "2", gt=0)] = 2.0
+    time_stop_bars: Annotated[int, setting("longest time in a position where the half-life is not known, bars", "120", ge=1)] = 120
+    unhedged_seconds: Annotated[int, setting("longest event time between the first leg's first fill and the second's last, seconds", "180", ge=1)] = 180
+    paper_latency_ms: Annotated[int, setting("from a decision to the earliest book that may fill it, event time, ms", "50", ge=0)] = 50
+    paper_shorts: Annotated[PaperShorts, setting("paper orders on spot that need a short: refuse them or charge for borrowing", "refuse")] = PaperShorts.REFUSE
+    borrow_bps_per_day: Annotated[Decimal, setting("cost of borrowing with PAPER_SHORTS=borrow, bps of notional a day", "3", ge=0)] = Decimal(3)
+    max_signal_wait_ms: Annotated[int, setting("live: longest wait for the risk signal of the previous bar, ms", "250", ge=0)] = 250
+
+    def problems(self) -> list[str]:
+        """Adds the rules of trading."""
+        found = Settings.problems(self)
+        if not self.enable_paper_trading:
+            found.append("ENABLE_PAPER_TRADING='false': orders to a test or live venue are not there yet, only paper trading is; set ENABLE_PAPER_TRADING=true")
+        found += [
+            f"ADVISORY_GATES: {name!r} must block; only {', '.join(MAY_BE_ADVISORY)} may be advisory"
+            for name in self.advisory_gates
+            if name not in MAY_BE_ADVISORY
+        ]
+        return found
+
+    @property
+    def rest_url(self) -> str:
+        """The given REST server, else the usual one."""
+        return self.binance_rest_url or _REST_URLS[self.exchange, self.binance_market]

@@ -1,0 +1,22 @@
+"""The metrics of the volatility service."""
+
+from common.metrics import Metric, MetricKind
+
+#: What a pair's summary holds, and the gauge that shows it.
+GAUGES = {
+    "innovation_deviation_bps": "crypto_bot_garch_innovation_deviation_bps",
+    "half_life_bars": "crypto_bot_garch_half_life_bars",
+    "model_age_bars": "crypto_bot_garch_model_age_bars",
+    "fitted": "crypto_bot_garch_fitted",
+    "fits_accepted": "crypto_bot_garch_fits_accepted",
+    "fits_refused": "crypto_bot_garch_fits_refused",
+}
+
+METRICS = (
+    Metric("crypto_bot_garch_innovation_deviation_bps", MetricKind.GAUGE, "forecast standard deviation of the next innovation, bps", ("pair",)),
+    Metric("crypto_bot_garch_half_life_bars", MetricKind.GAUGE, "half-life of the innovation, bars; 0 when unknown", ("pair",)),
+    Metric("crypto_bot_garch_model_age_bars", MetricKind.GAUGE, "bars since the fit in use took effect; 0 without a fit", ("pair",)),
+    Metric("crypto_bot_garch_fitted", MetricKind.GAUGE, "1 while a fitted GARCH model is in use, 0 while the fallback is", ("pair",)),
+    Metric("crypto_bot_garch_fits_accepted", MetricKind.GAUGE, "fits accepted in the pair's history", ("pair",)),
+    Metric("crypto_bot_garch_fits_refused", MetricKind.GAUGE, "fits refused or failed in the pair's history", ("pair",)),
+)

@@ -1,0 +1,400 @@
+"""The connections to the exchange: one asyncio loop in a thread of its own, frames out through a bounded queue.
+
+The reader of a socket only stamps and queues. While the queue is full it stops reading, and the exchange or simulator feels
+it. Keep-alive pings are sent but no pong is demanded, because a paused socket does not see it: what detects a dead link is
+the silence of its streams, which does not count while we pause.
+"""
+
+import asyncio
+import contextlib
+import itertools
+import random
+import threading
+import time
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+import msgspec
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
+
+from common.messages import Feed
+from common.processor import Observer, WallClock
+from common.settings import Exchange
+from services.ingestion.frames import stream_of
+from services.ingestion.settings import IngestionSettings
+from services.ingestion.source import Channel, Frame
+from services.ingestion.streams import AttemptBudget, Backoff, StreamWatch, Subscription, subscriptions
+
+#: Close code of the simulator at the end of a recording.
+END_OF_RECORDING = 4000
+_MAX_FRAME_BYTES = 16 * 1024 * 1024
+_CHECK_S = 0.25
+_STOP_S = 3.0
+#: A connection that lived this long ends a row of failures.
+_LASTED_S = 10.0
+#: Waits that the exchange asks for with a status, seconds; `Retry-After` goes before them.
+_PENALTIES_S = {403: 60.0, 418: 120.0, 429: 60.0}
+_RETRY_ROTATION_S = 60.0
+#: Live: books do not wait longer than this for the market channel to connect.
+_MARKET_FIRST_S = 10.0
+
+
+class _Fate(Enum):
+    CLOSED = "closed by the other side"
+    ENDED = "the recording has ended"
+    DUE = "time to be replaced"
+    SILENT = "a book stream is silent"
+
+
+@dataclass(slots=True, eq=False)
+class _Socket:
+    connection: ClientConnection
+    number: int
+    opened_s: float
+    opened_ns: int
+    pump: "asyncio.Task[int | None]" = field(init=False)
+    heard: set[str] = field(default_factory=set)
+    #: The exchange has asked us to move.
+    shutting_down: bool = False
+
+
+class FrameQueue:
+    """Hands frames from the event loop to the service's thread; bounded per channel."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._frames: dict[Channel, deque[Frame]] = {channel: deque() for channel in Channel}
+        self._changed = threading.Condition()
+        self._room: dict[Channel, asyncio.Event] = {}
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def bind(self) -> None:
+        """Belong to the running loop."""
+        self._loop = asyncio.get_running_loop()
+        self._room = {channel: asyncio.Event() for channel in Channel}
+
+    async def put(self, frame: Frame) -> None:
+        """Append a frame; waits while its channel is full."""
+        while self.is_full(frame.channel):
+            self._room[frame.channel].clear()
+            if self.is_full(frame.channel):
+                await self._room[frame.channel].wait()
+        with self._changed:
+            self._frames[frame.channel].append(frame)
+            self._changed.notify()
+
+    def take(self, channels: Sequence[Channel], most: int, timeout_s: float) -> list[Frame]:
+        """Up to `most` frames of these channels, those of the first named one first; waits for one."""
+        with self._changed:
+            if timeout_s > 0:
+                self._changed.wait_for(lambda: any(self._frames[channel] for channel in channels), timeout_s)
+            found: list[Frame] = []
+            for channel in channels:
+                queued = self._frames[channel]
+                was_full = len(queued) >= self._most
+                found += [queued.popleft() for _ in range(min(len(queued), most - len(found)))]
+                if was_full and len(queued) < self._most and self._loop is not None:
+                    self._loop.call_soon_threadsafe(self._room[channel].set)
+        return found
+
+    def is_full(self, channel: Channel) -> bool:
+        """Whether the channel must wait."""
+        return len(self._frames[channel]) >= self._most
+
+    def has_ended(self, channel: Channel) -> bool:
+        """Whether the last frame queued is the channel's end."""
+        queued = self._frames[channel]
+        return bool(queued) and queued[-1].ended
+
+    def __len__(self) -> int:
+        return sum(map(len, self._frames.values()))
+
+
+class _ChannelFeed:
+    """Keeps one channel connected: opens, watches, replaces, gives up at the end of a recording."""
+
+    def __init__(self, source: "WebSocketSource", subscription: Subscription) -> None:
+        settings = source.settings
+        self.subscription = subscription
+        self.watch = StreamWatch(subscription, settings.silence_timeout_ns)
+        self.url = subscription.url(settings.ws_url)
+        self.socket: _Socket | None = None
+        self.ended = False
+        self.problem = "not tried yet"
+        self.reconnects = -1
+        self.opened = asyncio.Event()
+        self._sockets: set[_Socket] = set()
+        self._source = source
+        self._settings = settings
+        self._live = settings.feed_in_use is Feed.LIVE
+        self._backoff = Backoff(0.5, 30.0) if self._live else Backoff(0.1, 1.0)
+        self._rotate_at_s = 0.0
+        self._told: set[str] = set()
+
+    async def run(self) -> None:
+        """Deliver frames until the recording ends."""
+        while not self.ended:
+            self.socket = await self._connect()
+            fate = _Fate.CLOSED
+            while self.socket is not None:
+                fate = await self._guard(self.socket)
+                if fate is not _Fate.DUE:
+                    await self._leave(self.socket)
+                    self.socket = None
+                else:
+                    await self._replace(self.socket)
+            self._log("WARNING" if fate is not _Fate.ENDED else "INFO", "connection ended", fate=fate.value, problem=self.problem)
+            if fate is _Fate.ENDED:
+                self.ended = True
+                await self._source.queue.put(Frame(self._source.clock(), self.subscription.channel, b"", self._source.last_number, ended=True))
+
+    async def _connect(self) -> _Socket:
+        while True:
+            try:
+                socket = await self._open()
+            except InvalidStatus as error:
+                await self._pause(f"HTTP {error.response.status_code}", _penalty_s(error))
+            except (OSError, TimeoutError, InvalidHandshake, ConnectionClosed) as error:
+                await self._pause(f"{type(error).__name__}: {error}", 0.0)
+            else:
+                self.reconnects += 1
+                self._rotate_at_s = socket.opened_s + self._settings.rotate_after_s
+                self._log("INFO", "connected", connection=socket.number)
+                self.opened.set()
+                return socket
+
+    async def _open(self) -> _Socket:
+        await self._source.spend_attempt()
+        connection = await connect(
+            self.url,
+            proxy=None,
+            compression=None,
+            open_timeout=10,
+            ping_interval=20,
+            ping_timeout=None,
+            close_timeout=1,
+            max_size=_MAX_FRAME_BYTES,
+            max_queue=16,
+        )
+        request = self.subscription.message(self._settings.ws_url)
+        if request is not None:
+            await connection.send(msgspec.json.encode(request), text=True)
+        socket = _Socket(connection, self._source.next_number(), time.monotonic(), self._source.clock())
+        socket.pump = asyncio.create_task(self._pump(socket))
+        self._sockets.add(socket)
+        return socket
+
+    async def _pause(self, problem: str, at_least_s: float) -> None:
+        if problem != self.problem:
+            self._log("WARNING", "cannot connect", problem=problem)
+        self.problem = problem
+        await asyncio.sleep(max(at_least_s, self._backoff.next_s(random.random())))  # noqa: S311 - jitter, no secret
+
+    async def _pump(self, socket: _Socket) -> int | None:
+        """Queue what the socket brings; returns the close code."""
+        channel, number, clock, put = self.subscription.channel, socket.number, self._source.clock, self._source.queue.put
+        try:
+            while True:
+                payload = await socket.connection.recv(decode=False)
+                read_at_ns = clock()
+                stream = stream_of(payload)
+                if stream is not None:
+                    socket.heard.add(stream)
+                    self.watch.hear(stream, read_at_ns)
+                if stream == "!serverShutdown" or (stream is None and b"serverShutdown" in payload[:200]):
+                    socket.shutting_down = True
+                await put(Frame(read_at_ns, channel, payload, number))
+        except ConnectionClosed as error:
+            self.problem = str(error)
+            return error.rcvd.code if error.rcvd else None
+
+    async def _guard(self, socket: _Socket) -> _Fate:
+        """Wait until the socket is of no use or should be replaced."""
+        playing_since_ns = socket.opened_ns if self._live else 0
+        while True:
+            await asyncio.wait({socket.pump}, timeout=min(_CHECK_S, self._settings.silence_timeout_seconds / 4))
+            if socket.pump.done():
+                return _Fate.ENDED if socket.pump.result() == END_OF_RECORDING else _Fate.CLOSED
+            now_s, now_ns = time.monotonic(), self._source.clock()
+            if now_s - socket.opened_s > _LASTED_S:
+                self._backoff.reset()
+            if socket.shutting_down or now_s >= self._rotate_at_s:
+                return _Fate.DUE
+            if socket.heard and not playing_since_ns:
+                playing_since_ns = now_ns
+            if playing_since_ns and self._is_silent(socket, now_ns, playing_since_ns):
+                return _Fate.SILENT
+
+    def _is_silent(self, socket: _Socket, now_ns: int, playing_since_ns: int) -> bool:
+        missing = [name for name in self.subscription.names if name not in socket.heard]
+        late = bool(missing) and (now_ns - playing_since_ns) / 1e9 > self._settings.first_event_timeout_seconds
+        if late:
+            self._tell_missing(missing)
+        if not self._live or self._source.queue.is_full(self.subscription.channel):
+            return False
+        unconfirmed = [name for name in missing if name in self.subscription.required] if late else []
+        confirmed = [name for name in self.watch.silent(now_ns, socket.opened_ns) if name in socket.heard]
+        if silent := unconfirmed + confirmed:
+            self.watch.forgive(confirmed)
+            self.problem = f"no event of {', '.join(silent)}"
+        return bool(silent)
+
+    def _tell_missing(self, missing: Sequence[str]) -> None:
+        for name in missing:
+            if name not in self._told:
+                self._told.add(name)
+                required = name in self.subscription.required
+                self._log("WARNING" if required else "INFO", "no event of a stream yet", stream=name, required=required)
+
+    async def _replace(self, old: _Socket) -> None:
+        """Open the successor, wait until it delivers, then let go of the old one, which delivers until then."""
+        self._rotate_at_s = time.monotonic() + _RETRY_ROTATION_S
+        old.shutting_down = False
+        try:
+            new = await self._open()
+        except (OSError, TimeoutError, InvalidHandshake, ConnectionClosed) as error:
+            self._log("WARNING", "cannot rotate yet", problem=f"{type(error).__name__}: {error}")
+            return
+        if await self._delivers(new):
+            await self._leave(old)
+            self.socket = new
+            self._rotate_at_s = new.opened_s + self._settings.rotate_after_s
+            self._log("INFO", "rotated", connection=new.number)
+        else:
+            self._log("WARNING", "cannot rotate yet", problem="the new connection does not deliver")
+            await self._leave(new)
+
+    async def _delivers(self, socket: _Socket) -> bool:
+        wanted = set(self.subscription.required)
+        give_up_s = time.monotonic() + self._settings.first_event_timeout_seconds
+        while not socket.pump.done() and time.monotonic() < give_up_s:
+            if wanted <= socket.heard and socket.heard:
+                return True
+            await asyncio.wait({socket.pump}, timeout=0.05)
+        return False
+
+    async def close(self) -> None:
+        """Close whatever is open."""
+        await asyncio.gather(*map(self._leave, tuple(self._sockets)))
+
+    async def _leave(self, socket: _Socket) -> None:
+        self._sockets.discard(socket)
+        socket.pump.cancel()
+        await asyncio.wait({socket.pump})
+        await socket.connection.close()
+
+    def _log(self, level: str, event: str, **fields: Any) -> None:
+        self._source.observer.log(level, event, channel=self.subscription.channel.value, url=self.url.partition("?")[0], **fields)
+
+
+class WebSocketSource:
+    """Frames off the exchange's sockets; implements `FrameSource`."""
+
+    def __init__(self, settings: IngestionSettings, observer: Observer, clock: WallClock) -> None:
+        self.settings = settings
+        self.observer = observer
+        self.clock = clock
+        self.queue = FrameQueue(settings.frame_queue)
+        self.last_number = 0
+        self._numbers = itertools.count(1)
+        self._budget = AttemptBudget() if settings.exchange is Exchange.BINANCE else None
+        self._feeds = [_ChannelFeed(self, subscription) for subscription in subscriptions(settings.binance_market, settings.symbols)]
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._main()), name="feed", daemon=True)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._stopping = threading.Event()
+        self._stop_now: asyncio.Event | None = None
+
+    def start(self) -> None:
+        """Start the thread."""
+        if not self._thread.is_alive():
+            self._thread.start()
+
+    def read(self, channels: Sequence[Channel], max_frames: int, timeout_s: float) -> Sequence[Frame]:
+        """Frames of these channels; waits for the first."""
+        return self.queue.take(channels, max_frames, timeout_s)
+
+    def settle(self, unsettled: int) -> None:
+        """Nothing: a socket gives no frame twice."""
+
+    def status(self) -> Mapping[str, Any]:
+        """What health shows; cheap."""
+        now_ns = self.clock()
+        streams = {name: self._stream_status(feed, name, now_ns) for feed in self._feeds for name in feed.subscription.names}
+        return {
+            "connected": all(feed.socket is not None or feed.ended for feed in self._feeds),
+            "streams": streams,
+            "reconnects": {feed.subscription.channel.value: max(0, feed.reconnects) for feed in self._feeds},
+            "waiting_for": self._waiting_for(),
+            "queued": len(self.queue),
+            "stalled": self.queue.is_full(Channel.PUBLIC) or self.queue.has_ended(Channel.PUBLIC),
+        }
+
+    def stop(self) -> None:
+        """Close the sockets and end the thread."""
+        self._stopping.set()
+        if self._loop is not None and self._stop_now is not None:
+            with contextlib.suppress(RuntimeError):  # The loop may have ended by itself.
+                self._loop.call_soon_threadsafe(self._stop_now.set)
+        if self._thread.is_alive():
+            self._thread.join(_STOP_S)
+
+    def next_number(self) -> int:
+        """Number of the next connection."""
+        self.last_number = next(self._numbers)
+        return self.last_number
+
+    async def spend_attempt(self) -> None:
+        """Wait until the exchange's limit allows one more attempt to connect."""
+        if self._budget is not None:
+            await asyncio.sleep(self._budget.wait_s(time.monotonic()))
+            self._budget.spend(time.monotonic())
+
+    async def _main(self) -> None:
+        self._stop_now = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+        self.queue.bind()
+        if self._stopping.is_set():
+            return
+        runs = [asyncio.create_task(self._run(feed)) for feed in self._feeds]
+        await self._stop_now.wait()
+        for run in runs:
+            run.cancel()
+        await asyncio.gather(*runs, return_exceptions=True)
+        await asyncio.gather(*(feed.close() for feed in self._feeds))
+
+    async def _run(self, feed: _ChannelFeed) -> None:
+        first = self._feeds[0]
+        if feed is not first:
+            limit_s = _MARKET_FIRST_S if self.settings.feed_in_use is Feed.LIVE else None
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(first.opened.wait(), limit_s)
+        try:
+            await feed.run()
+        except Exception as error:  # a bug here must be seen, and must not look like a quiet market
+            feed.problem = f"{type(error).__name__}: {error}"
+            self.observer.log("ERROR", "the feed has failed", channel=feed.subscription.channel.value, problem=feed.problem)
+            raise
+
+    def _stream_status(self, feed: _ChannelFeed, name: str, now_ns: int) -> dict[str, Any]:
+        socket = feed.socket
+        return {"confirmed": socket is not None and name in socket.heard, "last_event_age_ms": feed.watch.age_ms(name, now_ns)}
+
+    def _waiting_for(self) -> str:
+        for feed in self._feeds:
+            socket = feed.socket
+            if feed.ended:
+                continue
+            if socket is None:
+                return f"not connected to {feed.url.partition('?')[0]}: {feed.problem}"
+            if missing := [name for name in feed.subscription.required if name not in socket.heard]:
+                return f"waiting for the first event of {missing[0]}"
+        return ""
+
+
+def _penalty_s(error: InvalidStatus) -> float:
+    asked = error.response.headers.get("Retry-After", "")
+    return float(asked) if asked.isdigit() else _PENALTIES_S.get(error.response.status_code, 0.0)

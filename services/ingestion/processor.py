@@ -1,0 +1,237 @@
+"""The ingestion service: frames in, ticks and bar closes out, bounded by what execution has decided."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from common.codec import decoder_of, encode
+from common.errors import InvalidRecord
+from common.market import NANOSECONDS
+from common.messages import Feed, Mark, Progress
+from common.processor import Consumer, Health, Observer, Position, Producer, Transport, WallClock
+from common.settings import Market
+from common.topics import DEAD_LETTERS, EXECUTIONS, TICKS
+from services.ingestion.bars import BarParams
+from services.ingestion.ingestor import Block, Ingestor
+from services.ingestion.intake import SERVICE, IntakeParams
+from services.ingestion.recovery import take_over
+from services.ingestion.settings import IngestionSettings
+from services.ingestion.source import Channel, FrameSource
+
+#: Frames handled per turn and channel.
+_BATCH = 500
+#: Longest wait for frames or progress within a turn when something may fall due, seconds.
+_LIVE_WAIT_S = 0.01
+_BLOCKED_WAIT_S = 0.005
+#: A market channel that stays away is given up after this, when the public one cannot go on either.
+_MARKET_PATIENCE_NS = 10 * NANOSECONDS
+_MOST_NOTICES = 20
+
+
+class IngestionService:
+    """Implements `common.processor.Service`."""
+
+    name = SERVICE
+
+    def __init__(self, settings: IngestionSettings, transport: Transport, observer: Observer, clock: WallClock, source: FrameSource) -> None:
+        self._settings = settings
+        self._transport = transport
+        self._observer = observer
+        self._clock = clock
+        self._source = source
+        self._progress_decoder = decoder_of(EXECUTIONS)
+        self._producer: Producer | None = None
+        self._progress: Consumer | None = None
+        self._ingestor: Ingestor | None = None
+        self._reported: dict[tuple[str, str, str], int] = {}
+        self._details: Mapping[str, Any] = {}
+        self._waiting_for_market_since_ns = 0
+        self._epoch = 0
+
+    def start(self) -> None:
+        """Take over the log, then open the feed."""
+        self._producer = self._producer or self._transport.producer()
+        pairs = self._settings.trading_pairs()
+        log = take_over(self._transport, self._producer, pairs, self._settings.bar_interval_ns)
+        if self._progress is None:
+            ends = self._transport.end_offsets(EXECUTIONS)
+            self._progress = self._transport.reader([Position(EXECUTIONS, partition, offset) for partition, offset in ends.items()])
+        self._epoch = log.epoch
+        self._reported.clear()
+        self._ingestor = Ingestor(self._intake_params(), self._bar_params(), log)
+        self._publish(self._ingestor, self._producer)
+        self._observer.log("INFO", "took over the log", epoch=log.epoch, session=log.session, open_bar=self._ingestor.bars.open_bar)
+        self._source.start()
+        self._report(self._ingestor, behind=0)
+
+    def turn(self, timeout_s: float) -> int:
+        """Hear of progress, take in frames, publish what comes of them."""
+        ingestor, producer = self._running()
+        self._hear(0.0)
+        ingestor.bars.release(self._clock())
+        self._go_on(ingestor, producer)
+        frames = self._source.read(self._open_channels(ingestor), _BATCH, self._wait_s(ingestor, timeout_s))
+        for frame in frames:
+            ingestor.intake.read(frame)
+        self._go_on(ingestor, producer)
+        if self._settings.feed_in_use is Feed.LIVE:
+            ingestor.on_timer(self._clock())
+        behind = ingestor.bars.release(self._clock())
+        self._publish(ingestor, producer)
+        self._source.settle(ingestor.intake.unsettled)
+        self._watch_market(ingestor)
+        if frames:
+            self._observer.count("crypto_bot_records_consumed_total", len(frames), topic="frames")
+            self._observer.observe("crypto_bot_input_age_seconds", max(0, self._clock() - frames[0].read_at_ns) / NANOSECONDS)
+        elif ingestor.block is Block.LEAD:
+            self._hear(min(timeout_s, _BLOCKED_WAIT_S))
+        self._report(ingestor, behind=behind)
+        return len(frames)
+
+    def stop(self) -> None:
+        """Close the feed, publish what is in hand."""
+        self._source.stop()
+        if self._ingestor is not None and self._producer is not None:
+            self._ingestor.bars.flush(self._clock())
+            self._publish(self._ingestor, self._producer)
+        if self._producer is not None:
+            self._producer.close()
+        if self._progress is not None:
+            self._progress.close()
+
+    def health(self) -> Health:
+        """Ready while the feed delivers, and after a recording has ended."""
+        status = self._source.status()
+        details = {**self._details, "connected": status["connected"], "streams": status["streams"]}
+        if details.get("ended"):
+            return Health(ready=True, reason="the recording has ended", details=details)
+        waiting_for = str(status["waiting_for"])
+        ready = bool(status["connected"]) and not waiting_for
+        return Health(ready=ready, reason=waiting_for, details=details)
+
+    def _running(self) -> tuple[Ingestor, Producer]:
+        if self._ingestor is None or self._producer is None:
+            raise RuntimeError("start() comes before turn()")
+        return self._ingestor, self._producer
+
+    def _intake_params(self) -> IntakeParams:
+        settings = self._settings
+        pairs = settings.trading_pairs()
+        weights = {symbol: sum(symbol in (pair.y, pair.x) for pair in pairs) for symbol in settings.symbols}
+        return IntakeParams(settings.binance_market, settings.feed_in_use, settings.bar_interval_ns, weights)
+
+    def _bar_params(self) -> BarParams:
+        settings = self._settings
+        return BarParams(
+            pairs=settings.trading_pairs(),
+            bar_interval_ns=settings.bar_interval_ns,
+            max_leg_age_ns=settings.max_leg_age_ns,
+            feed=settings.feed_in_use,
+            conflate=settings.conflate,
+            behind_after_ns=settings.behind_after_ns,
+            lead_ticks=settings.lead_ticks,
+        )
+
+    def _open_channels(self, ingestor: Ingestor) -> list[Channel]:
+        """Market events are always welcome; books wait in their socket while earlier ones are blocked."""
+        channels = [Channel.MARKET] if self._settings.binance_market is Market.FUTURES else []
+        return channels if ingestor.block else [*channels, Channel.PUBLIC]
+
+    def _wait_s(self, ingestor: Ingestor, timeout_s: float) -> float:
+        if ingestor.block is Block.LEAD:
+            return 0.0
+        if ingestor.block is Block.MARKET or self._settings.feed_in_use is Feed.LIVE:
+            return min(timeout_s, _LIVE_WAIT_S)
+        return timeout_s
+
+    def _hear(self, timeout_s: float) -> None:
+        """Read what execution has decided."""
+        ingestor, _ = self._running()
+        records = self._progress.poll(timeout_s) if self._progress is not None else ()
+        for record in records:
+            try:
+                message = self._progress_decoder.decode(record.value)
+            except InvalidRecord:
+                continue  # Execution's consumers set it aside.
+            if isinstance(message, Progress):
+                for pair, seq in message.decided.items():
+                    ingestor.bars.decided(pair, seq)
+            elif isinstance(message, Mark):
+                ingestor.bars.decided(message.pair, message.seq)
+
+    def _go_on(self, ingestor: Ingestor, producer: Producer) -> None:
+        more = True
+        while more:
+            more = ingestor.advance(self._clock())
+            self._publish(ingestor, producer)
+
+    def _publish(self, ingestor: Ingestor, producer: Producer) -> None:
+        """Send what is due; what cannot be sent stays due."""
+        outputs, letters = ingestor.bars.outputs, ingestor.intake.letters
+        due = len(outputs)
+        while outputs:
+            emission = outputs[0]
+            producer.send(TICKS, emission.key, encode(emission.message), read_at_ns=emission.read_at_ns)
+            outputs.popleft()
+            if emission.barrier:
+                producer.flush()
+        if due:
+            self._observer.count("crypto_bot_records_produced_total", due, topic=TICKS.name)
+        while letters:
+            letter = letters[0]
+            producer.send(DEAD_LETTERS, letter.source, encode(letter))
+            letters.popleft()
+            self._observer.count("crypto_bot_dead_letters_total", source=letter.source, reason=letter.reason)
+
+    def _watch_market(self, ingestor: Ingestor) -> None:
+        """Give the market channel up for a bar when it stays away and books cannot go on without it."""
+        if ingestor.block is not Block.MARKET:
+            self._waiting_for_market_since_ns = 0
+            return
+        now_ns = self._clock()
+        self._waiting_for_market_since_ns = self._waiting_for_market_since_ns or now_ns
+        if now_ns - self._waiting_for_market_since_ns > _MARKET_PATIENCE_NS and self._source.status()["stalled"]:
+            self._observer.log("WARNING", "bar closed without the market channel", bar=ingestor.bars.open_bar)
+            ingestor.excuse_market()
+            self._waiting_for_market_since_ns = 0
+
+    def _report(self, ingestor: Ingestor, *, behind: int) -> None:
+        books, status = ingestor.accounting, self._source.status()
+        self._count_new("crypto_bot_frames_total", "outcome", {"tick": books.ticks, "conflated": books.conflated, "dead-letter": books.dead_letters})
+        self._count_new("crypto_bot_frames_total", "outcome", {"ignored": books.ignored.total()})
+        self._count_new("crypto_bot_frames_ignored_total", "reason", books.ignored)
+        self._count_new("crypto_bot_bars_closed_total", "status", books.bars)
+        self._count_new("crypto_bot_feed_reconnects_total", "channel", status["reconnects"])
+        self._observer.gauge("crypto_bot_feed_connected", float(status["connected"]))
+        self._observer.gauge("crypto_bot_frames_waiting", status["queued"] + len(ingestor.intake.ready))
+        self._observer.gauge("crypto_bot_pairs_behind", behind)
+        self._observer.gauge("crypto_bot_session", ingestor.bars.session)
+        self._tell(ingestor)
+        self._details = {
+            **books.as_dict(),
+            "reconnects": sum(status["reconnects"].values()),
+            "feed": self._settings.feed_in_use.value,
+            "session": ingestor.bars.session,
+            "epoch": self._epoch,
+            "open_bar": ingestor.bars.open_bar,
+            "blocked": ingestor.block.value,
+            "pairs_behind": behind,
+            "ended": ingestor.ended,
+        }
+
+    def _tell(self, ingestor: Ingestor) -> None:
+        notices = ingestor.intake.notices
+        for number, (event, fields) in enumerate(notices):
+            if number < _MOST_NOTICES:
+                self._observer.log("WARNING", event, **fields)
+            if event == "feed gap":
+                self._observer.count("crypto_bot_feed_gaps_total", stream=str(fields["stream"]))
+        notices.clear()
+
+    def _count_new(self, name: str, label: str, totals: Mapping[str, int]) -> None:
+        """Add to a counter what its total has grown by."""
+        for value, total in totals.items():
+            key = name, label, value
+            grown = total - self._reported.get(key, 0)
+            if grown:
+                self._reported[key] = total
+                self._observer.count(name, grown, **{label: value})

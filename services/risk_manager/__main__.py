@@ -1,0 +1,14 @@
+"""Run risk-manager: `python -m services.risk_manager`."""
+
+from common.bootstrap import Context, run
+from services.risk_manager.edge import RiskManagerService, routes
+from services.risk_manager.metrics import METRICS
+from services.risk_manager.settings import RiskSettings
+
+
+def build(settings: RiskSettings, context: Context) -> RiskManagerService:
+    """Make the service of what the bootstrap gives."""
+    return RiskManagerService(settings, context.transport, context.observer, context.clock)
+
+
+run(RiskManagerService.name, RiskSettings, build, metrics=METRICS, routes=routes)

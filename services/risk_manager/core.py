@@ -1,0 +1,228 @@
+"""Risk as a pure step: marks close bars, thresholds release the signals, commands act at the next close.
+
+Closing bar k takes the marks of bar k and nothing later, whatever has arrived beyond it, so neither the order in which
+topics are read nor how far one runs ahead of another changes a signal.
+"""
+
+from collections.abc import Sequence
+from typing import assert_never
+
+import msgspec
+
+from common.errors import InvalidRecord
+from common.messages import BarStatus, Changepoint, ChangepointAction, Command, Mark, ModelStatus, RiskSignal, Thresholds
+from services.risk_manager import changepoint
+from services.risk_manager.halts import latch, obey
+from services.risk_manager.portfolio import BarKey, book, grants, key_of
+from services.risk_manager.rules import evaluate, strictest, tripped
+from services.risk_manager.state import Close, Inbox, Memory, Params, RiskState, drop_reason, oldest_mark
+
+#: A mark further ahead than this is damage, not a bar that was skipped.
+MAX_BARS_AHEAD = 100_000
+
+
+class GraceOver(msgspec.Struct, frozen=True):
+    """Live only: no longer wait for the marks of this bar."""
+
+    key: BarKey
+
+
+Input = Mark | Thresholds | Command | GraceOver
+
+
+def step(params: Params, state: RiskState, message: Input) -> tuple[RiskState, Sequence[RiskSignal]]:
+    """Apply one input.
+
+    Parameters
+    ----------
+    params
+        Pairs and limits.
+    state
+        State before the input.
+    message
+        A mark or thresholds of a pair, in bar order per pair; a command, in order of its id; or the end of a live grace.
+
+    Returns
+    -------
+    tuple of RiskState and sequence of RiskSignal
+        The state after it, and one signal for every pair and bar that is now complete, in bar order per pair.
+
+    Raises
+    ------
+    InvalidRecord
+        When a mark's money is no finite number or its bar lies absurdly far ahead; the state stays as it was.
+
+    """
+    match message:
+        case Command():
+            return msgspec.structs.replace(state, commands=(*state.commands, message)), ()
+        case GraceOver():
+            state = _close_through(params, state, message.key)
+        case Mark():
+            state = _close_complete(params, _hold_mark(state, message))
+        case Thresholds():
+            state = _hold_thresholds(state, message)
+        case _:
+            assert_never(message)
+    return _release(params, state)
+
+
+def _hold_mark(state: RiskState, mark: Mark) -> RiskState:
+    if drop_reason(state, mark):
+        return state
+    closed = state.portfolio.closed
+    if not all(value.is_finite() for value in (mark.starting_usd, mark.equity_usd, mark.gross_exposure_usd)):
+        raise InvalidRecord("not-finite", f"mark of {mark.pair} at bar {mark.bar}: money must be finite numbers")
+    if closed and closed.session == mark.session and mark.bar - closed.bar > MAX_BARS_AHEAD:
+        raise InvalidRecord("bar-jump", f"mark of {mark.pair} at bar {mark.bar}: more than {MAX_BARS_AHEAD} bars after bar {closed.bar}")
+    inbox = state.inboxes[mark.pair]
+    return _with_inbox(state, mark.pair, msgspec.structs.replace(inbox, marks=(*inbox.marks, mark)))
+
+
+def _hold_thresholds(state: RiskState, thresholds: Thresholds) -> RiskState:
+    if drop_reason(state, thresholds):
+        return state
+    inbox = state.inboxes[thresholds.pair]
+    return _with_inbox(state, thresholds.pair, msgspec.structs.replace(inbox, thresholds=(*inbox.thresholds, thresholds)))
+
+
+def _with_inbox(state: RiskState, pair: str, inbox: Inbox) -> RiskState:
+    return msgspec.structs.replace(state, inboxes=state.inboxes | {pair: inbox})
+
+
+# --- closing bars ----------------------------------------------------------------------------------------------------
+
+
+def _close_complete(params: Params, state: RiskState) -> RiskState:
+    """Close every bar of which each pair has sent its mark, or a later one."""
+    while all(inbox.marks for inbox in state.inboxes.values()):
+        state = _close_next(params, state)
+    return state
+
+
+def _close_through(params: Params, state: RiskState, key: BarKey) -> RiskState:
+    while (oldest := oldest_mark(state)) and key_of(oldest) <= key:
+        state = _close_next(params, state)
+    return state
+
+
+def _close_next(params: Params, state: RiskState) -> RiskState:
+    """Close the bar after the last closed one; in a new session, the first that has a mark."""
+    oldest = oldest_mark(state)
+    assert oldest is not None
+    key, closed = key_of(oldest), state.portfolio.closed
+    if closed and closed.session == key.session:
+        key = BarKey(closed.session, closed.bar + 1)
+    marks = {pair: inbox.marks[0] for pair, inbox in state.inboxes.items() if inbox.marks and key_of(inbox.marks[0]) == key}
+    missing = [pair for pair in params.pairs if pair not in marks and _is_expected(state, pair, key)]
+    portfolio = obey(book(state.portfolio, key, marks, missing, params.bar_interval_ns), state.commands)
+    portfolio = latch(portfolio, tripped(params.limits, portfolio.evidence))
+    used = {pair: msgspec.structs.replace(state.inboxes[pair], marks=state.inboxes[pair].marks[1:]) for pair in marks}
+    close = Close(
+        key=key,
+        evidence=portfolio.evidence,
+        grants=grants(params.limits, portfolio, params.pairs),
+        commands_through=portfolio.commands_through,
+        waiting=tuple(pair for pair in params.pairs if pair in marks or pair in missing),
+    )
+    return msgspec.structs.replace(state, portfolio=portfolio, inboxes=state.inboxes | used, closes=(*state.closes, close), commands=())
+
+
+def _is_expected(state: RiskState, pair: str, key: BarKey) -> bool:
+    """Whether the pair owes a mark of the bar: not while its first one in the session is known to lie ahead."""
+    account = state.portfolio.accounts.get(pair)
+    has_begun = account is not None and account.key.session == key.session
+    return has_begun or not state.inboxes[pair].marks
+
+
+# --- signals ---------------------------------------------------------------------------------------------------------
+
+
+def _release(params: Params, state: RiskState) -> tuple[RiskState, Sequence[RiskSignal]]:
+    """Give each closed bar's pairs their signals, as far as their thresholds are there."""
+    ready = {pair for pair, inbox in state.inboxes.items() if inbox.thresholds}
+    if not (ready and state.closes):
+        return state, ()
+    memories, inboxes = dict(state.memories), dict(state.inboxes)
+    signals: list[RiskSignal] = []
+    closes: list[Close] = []
+    for close in state.closes:
+        answered = []
+        for pair in ready.intersection(close.waiting):
+            memories[pair], inboxes[pair], thresholds = _take(params, memories[pair], inboxes[pair], close.key)
+            if thresholds:
+                signal = _signal(params, close, pair, thresholds, memories[pair].view)
+                memories[pair] = msgspec.structs.replace(memories[pair], signal=signal)
+                answered.append(signal)
+        signals += sorted(answered, key=lambda signal: params.pairs.index(signal.pair))
+        given = {signal.pair for signal in answered}
+        if waiting := tuple(pair for pair in close.waiting if pair not in given):
+            closes.append(msgspec.structs.replace(close, waiting=waiting) if answered else close)
+    return msgspec.structs.replace(state, memories=memories, inboxes=inboxes, closes=tuple(closes)), signals
+
+
+def _take(params: Params, memory: Memory, inbox: Inbox, key: BarKey) -> tuple[Memory, Inbox, Thresholds | None]:
+    """Take the thresholds of a bar from the inbox; a bar that they skip is filled in, None means that they may yet come."""
+    held = list(inbox.thresholds)
+    while held and key_of(held[0]) < key:
+        memory = _watch(params, memory, held.pop(0))
+    found = None
+    if held and key_of(held[0]) == key:
+        found = held.pop(0)
+        memory = _watch(params, memory, found)
+    elif held:
+        found = _filled_in(held[0], key)
+    return memory, msgspec.structs.replace(inbox, thresholds=tuple(held)), found
+
+
+def _watch(params: Params, memory: Memory, thresholds: Thresholds) -> Memory:
+    """Let the detector see a bar; it starts anew with each market session."""
+    key = key_of(thresholds)
+    detector, view = memory.detector, memory.view
+    if memory.watched is None or memory.watched.session != key.session:
+        detector, view = changepoint.initial(params.changepoint), Changepoint()
+    if thresholds.standardised_innovation is not None and thresholds.bar_status is BarStatus.FRESH:
+        detector, view = changepoint.step(params.changepoint, detector, thresholds.standardised_innovation)
+    began = view.action not in {ChangepointAction.NONE, memory.view.action}
+    actions = memory.changepoint_actions + began
+    return msgspec.structs.replace(memory, detector=detector, view=view, watched=key, changepoint_actions=actions)
+
+
+def _filled_in(later: Thresholds, key: BarKey) -> Thresholds:
+    """Stand in for thresholds that never came: nothing may be entered on them."""
+    return Thresholds(
+        pair=later.pair,
+        seq=later.seq,
+        session=key.session,
+        bar=key.bar,
+        bar_status=BarStatus.MISSING,
+        status=ModelStatus.DEGRADED,
+        feed=later.feed,
+        reason="no thresholds for this bar",
+    )
+
+
+def _signal(params: Params, close: Close, pair: str, thresholds: Thresholds, view: Changepoint) -> RiskSignal:
+    evidence = msgspec.structs.replace(
+        close.evidence,
+        halts=tuple(halt for halt in close.evidence.halts if halt.binds(pair)),
+        bar_status=thresholds.bar_status,
+        model_status=thresholds.status,
+        model_age_bars=thresholds.model_age_bars,
+        changepoint=view,
+    )
+    reasons = evaluate(params.limits, evidence)
+    grant = close.grants[pair]
+    return RiskSignal(
+        pair=pair,
+        session=close.key.session,
+        bar=close.key.bar,
+        verdict=strictest(result.verdict for result in reasons),
+        budget_usd=grant.budget_usd,
+        orders_allowed=grant.orders_allowed,
+        commands_through=close.commands_through,
+        reasons=reasons,
+        thresholds=thresholds,
+        changepoint=view,
+        marks_missing=close.evidence.missing,
+    )

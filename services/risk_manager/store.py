@@ -1,0 +1,160 @@
+"""risk.db: state, commands, positions and outbox of risk-manager, committed together; one process at a time."""
+
+import fcntl
+import os
+import socket
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from common.errors import ConfigurationError
+from common.io.sqlite import Database
+from common.messages import Command, CommandKind
+from common.processor import Output, Position, Producer
+from services.risk_manager.portfolio import Portfolio
+from services.risk_manager.state import Close, Memory, Params, RiskState, initial
+
+_SCHEMA = """
+CREATE TABLE state (name TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT;
+CREATE TABLE commands (
+    id INTEGER PRIMARY KEY, target TEXT NOT NULL, kind TEXT NOT NULL CHECK (kind IN ('halt', 'resume', 'flatten')),
+    who TEXT NOT NULL CHECK (who <> ''), why TEXT NOT NULL CHECK (why <> ''), issued_at_ns INTEGER NOT NULL
+) STRICT;
+"""
+_PORTFOLIO, _MEMORY, _CLOSE = "portfolio", "memory/", "close/"
+
+
+class FileLock:
+    """Keeps a second process away from a file; ends with the process, however that ends."""
+
+    def __init__(self, path: Path, *, holder: str) -> None:
+        """Raise ConfigurationError, naming the file and who has it, when another process holds it."""
+        self._file = path.open("a+", encoding="utf-8")
+        try:
+            fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            self._file.seek(0)
+            other = self._file.read().strip() or "another process"
+            self._file.close()
+            raise ConfigurationError([f"{path}: in use by {other}; only one may run, stop it or choose another DATA_DIR"]) from error
+        self._file.truncate(0)
+        self._file.write(f"{holder}, process {os.getpid()} on {socket.gethostname()}\n")
+        self._file.flush()
+
+    def release(self) -> None:
+        """Let others have it."""
+        self._file.close()
+
+
+class RiskStore:
+    """The file and what of it is known to be on disk."""
+
+    def __init__(self, folder: Path, stamp: Mapping[str, str], *, synchronous: str = "FULL") -> None:
+        """Open or make risk.db; raises ConfigurationError when it is in use, foreign or damaged."""
+        path = folder / "risk.db"
+        self._lock = FileLock(folder / "risk.db.lock", holder="risk-manager-service")
+        try:
+            self._database = Database(path, migrations=[_SCHEMA], stamp=stamp, synchronous=synchronous)
+        except ConfigurationError:
+            self._lock.release()
+            raise
+        self._path = path
+        self._saved: dict[str, msgspec.Struct | None] = {}
+        self._saved_positions: set[Position] = set()
+
+    def load(self, params: Params) -> RiskState:
+        """Restore the state of the configured pairs: with empty inboxes, and with the commands that no close has obeyed."""
+        entries = {str(name): value for name, value in self._database.query("SELECT name, value FROM state ORDER BY name")}
+        fresh = initial(params)
+        portfolio = self._decode(entries, _PORTFOLIO, Portfolio) or fresh.portfolio
+        memories = {pair: self._decode(entries, f"{_MEMORY}{pair}", Memory) or memory for pair, memory in fresh.memories.items()}
+        closes = [close for name in entries if name.startswith(_CLOSE) and (close := self._decode(entries, name, Close))]
+        state = msgspec.structs.replace(
+            fresh,
+            portfolio=_of_pairs(portfolio, params.pairs),
+            memories=memories,
+            closes=tuple(sorted(_waiting_for(closes, params.pairs), key=lambda close: close.key)),
+            commands=tuple(self.commands(after=portfolio.commands_through)),
+        )
+        kept = dict(_entries(state))
+        self._saved = {name: kept.get(name) for name in entries if name in kept or name.startswith(_CLOSE)}
+        return state
+
+    def positions(self) -> list[Position]:
+        """Where to go on reading."""
+        return self._database.positions()
+
+    def commands(self, *, after: int) -> list[Command]:
+        """List the commands with a larger id, in order."""
+        rows = self._database.query("SELECT id, target, kind, who, why, issued_at_ns FROM commands WHERE id > ? ORDER BY id", (after,))
+        return [_command(row) for row in rows]
+
+    def last_command_id(self) -> int:
+        """Find the id of the newest command, 0 without any."""
+        ((newest,),) = self._database.query("SELECT coalesce(max(id), 0) FROM commands")
+        assert isinstance(newest, int)
+        return newest
+
+    def save(self, state: RiskState, positions: Sequence[Position], outputs: Sequence[tuple[Output, int]] = (), commands: Sequence[Command] = ()) -> None:
+        """Commit what changed and what is to be published of it, each output with the wall time its input was read at."""
+        entries: dict[str, msgspec.Struct | None] = dict(_entries(state))
+        changed = [(name, msgspec.json.encode(entry)) for name, entry in entries.items() if self._saved.get(name) is not entry]
+        gone = [(name,) for name in self._saved.keys() - entries.keys()]
+        moved = [position for position in positions if position not in self._saved_positions]
+        with self._database.transaction() as connection:
+            connection.executemany("INSERT INTO state VALUES (?, ?) ON CONFLICT DO UPDATE SET value = excluded.value", changed)
+            connection.executemany("DELETE FROM state WHERE name = ?", gone)
+            connection.executemany("INSERT INTO commands VALUES (?, ?, ?, ?, ?, ?)", [_row(command) for command in commands])
+            self._database.set_positions(moved)
+            for output, read_at_ns in outputs:
+                self._database.enqueue((output,), read_at_ns=read_at_ns)
+        self._saved, self._saved_positions = entries, set(positions)
+
+    def publish(self, producer: Producer) -> int:
+        """Hand what is new in the outbox to the producer."""
+        return self._database.publish(producer)
+
+    def clear_published(self, producer: Producer) -> None:
+        """Wait for the acknowledgements and empty the outbox."""
+        self._database.clear_published(producer)
+
+    def close(self) -> None:
+        """Close the file and let others have it."""
+        self._database.close()
+        self._lock.release()
+
+    def _decode(self, entries: Mapping[str, Any], name: str, kind: type[Any]) -> Any:
+        try:
+            return msgspec.json.decode(entries[name], type=kind) if name in entries else None
+        except msgspec.DecodeError as error:
+            raise ConfigurationError([f"{self._path}: entry {name!r} cannot be read ({error}); restore a backup or move the file away"]) from error
+
+
+def _entries(state: RiskState) -> Iterator[tuple[str, msgspec.Struct]]:
+    yield _PORTFOLIO, state.portfolio
+    for pair, memory in state.memories.items():
+        yield f"{_MEMORY}{pair}", memory
+    for close in state.closes:
+        yield f"{_CLOSE}{close.key.session}/{close.key.bar}", close
+
+
+def _of_pairs(portfolio: Portfolio, pairs: Sequence[str]) -> Portfolio:
+    """Forget the accounts of pairs that are no longer configured."""
+    return msgspec.structs.replace(portfolio, accounts={pair: account for pair, account in portfolio.accounts.items() if pair in pairs})
+
+
+def _waiting_for(closes: Sequence[Close], pairs: Sequence[str]) -> Iterator[Close]:
+    for close in closes:
+        if waiting := tuple(pair for pair in close.waiting if pair in pairs):
+            yield msgspec.structs.replace(close, waiting=waiting)
+
+
+def _command(row: tuple[object, ...]) -> Command:
+    names = ("id", "target", "kind", "who", "why", "issued_at_ns")
+    return msgspec.convert(dict(zip(names, row, strict=True)) | {"type": "command"}, Command)
+
+
+def _row(command: Command) -> tuple[int, str, CommandKind, str, str, int]:
+    return command.id, command.target, command.kind, command.who, command.why, command.issued_at_ns

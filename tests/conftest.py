@@ -1,0 +1,49 @@
+"""Brokers that tests share: librdkafka's own, and a real one where it can be had."""
+
+import os
+import socket
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from common.io.mock_broker import MockBroker
+
+KAFKA_SCRIPT = Path(__file__).parents[2] / "shared" / "rehearsal" / "kafka.sh"
+
+
+@pytest.fixture(scope="session")
+def mock_broker() -> Iterator[MockBroker]:
+    """One broker of librdkafka for the whole run; tests make topics of their own."""
+    broker = MockBroker(topics=())
+    yield broker
+    broker.close()
+
+
+@pytest.fixture(scope="session")
+def kafka_bootstrap_servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A real Kafka of its own for the whole run, with TEST_LEVEL=all only."""
+    if os.environ.get("TEST_LEVEL") != "all":
+        pytest.skip("needs a real Kafka: set TEST_LEVEL=all")
+    if not KAFKA_SCRIPT.exists():
+        pytest.skip(f"needs a real Kafka: {KAFKA_SCRIPT.name} is not beside the project")
+    folder = str(tmp_path_factory.mktemp("kafka"))
+    started = subprocess.run([KAFKA_SCRIPT, "start", "--port", str(_two_free_ports()), "--dir", folder], capture_output=True, text=True, check=False)
+    if started.returncode:
+        pytest.skip(f"needs a real Kafka, which does not start here: {started.stderr.strip()}")
+    yield started.stdout.split()[-1]
+    subprocess.run([KAFKA_SCRIPT, "stop", "--dir", folder], capture_output=True, check=True)
+
+
+def _two_free_ports() -> int:
+    """A free port whose successor is free too."""
+    while True:
+        with socket.socket() as first, socket.socket() as second:
+            first.bind(("127.0.0.1", 0))
+            port = int(first.getsockname()[1])
+            try:
+                second.bind(("127.0.0.1", port + 1))
+            except OSError:
+                continue
+            return port

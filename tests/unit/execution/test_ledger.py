@@ -1,0 +1,92 @@
+from pathlib import Path
+
+import pytest
+
+from common.codec import encode
+from common.errors import ConfigurationError, InvariantBroken
+from common.messages import OrderStatus
+from common.processor import Position
+from common.topics import HEDGE_RATIOS
+from services.execution.ledger import Batch, Ledger
+from tests.unit.execution.builders import FIRST_BAR, PAIR, Desk, signal
+
+STAMP = {"environment": "paper", "venue": "simulator-futures", "account": "paper"}
+
+
+def open_ledger(folder: Path, **stamp: str) -> Ledger:
+    return Ledger(folder / "execution.db", stamp={**STAMP, **stamp}, synchronous="OFF")
+
+
+def traded() -> Desk:
+    desk = Desk()
+    desk.warm()
+    desk.tick(FIRST_BAR + 1, 1, risk=signal(FIRST_BAR), z=3)
+    desk.tick(FIRST_BAR + 1, 2, z=3)
+    return desk
+
+
+def batch_of(desk: Desk) -> Batch:
+    return Batch(states={PAIR: desk.state}, outputs=[(desk.outputs, 5)], positions=[Position(HEDGE_RATIOS, 0, 4)])
+
+
+def test_what_is_committed_is_there_again(tmp_path: Path) -> None:
+    """State, signals, positions and orders come back as they were."""
+    ledger, desk = open_ledger(tmp_path), traded()
+    ledger.commit(Batch(signals=[(signal(FIRST_BAR + 1), b'{"broken"')]))
+    ledger.close()
+    ledger = open_ledger(tmp_path)
+    batch = batch_of(desk)
+    batch.signals = [(signal(FIRST_BAR + 1), encode(signal(FIRST_BAR + 1)))]
+    ledger.commit(batch)
+    ledger.close()
+    again = open_ledger(tmp_path)
+    assert again.states() == {PAIR: desk.state}
+    assert again.signals() == [signal(FIRST_BAR + 1)]
+    assert again.positions() == [Position(HEDGE_RATIOS, 0, 4)]
+    assert [(order.leg, order.status) for order in again.recent_orders(10)] == [("y", OrderStatus.FILLED), ("x", OrderStatus.WORKING)]
+    assert [order.leg for order in again.recent_orders(1)] == ["x"]
+
+
+def test_signals_go_when_the_pair_has_passed_them(tmp_path: Path) -> None:
+    """Only signals from the bar before the last applied tick on are kept."""
+    ledger, desk = open_ledger(tmp_path), traded()
+    ledger.commit(Batch(signals=[(signal(bar), encode(signal(bar))) for bar in range(FIRST_BAR - 1, FIRST_BAR + 3)]))
+    ledger.commit(Batch(states={PAIR: desk.state}))
+    assert [each.bar for each in ledger.signals()] == [FIRST_BAR, FIRST_BAR + 1, FIRST_BAR + 2]
+
+
+def test_an_id_used_twice_ends_the_program_and_commits_nothing(tmp_path: Path) -> None:
+    """A client id or trade id is unique for ever."""
+    ledger, desk = open_ledger(tmp_path), traded()
+    ledger.commit(batch_of(desk))
+    second = batch_of(desk)
+    second.states = {"OTHER-PAIR": desk.state}
+    with pytest.raises(InvariantBroken, match="used twice"):
+        ledger.commit(second)
+    assert set(ledger.states()) == {PAIR}
+
+
+@pytest.mark.parametrize("stamp", [{"environment": "live"}, {"venue": "binance-futures"}, {"account": "mine"}], ids=lambda stamp: next(iter(stamp)))
+def test_a_foreign_ledger_is_refused(tmp_path: Path, stamp: dict[str, str]) -> None:
+    """Paper never becomes live by a change of settings."""
+    open_ledger(tmp_path).close()
+    with pytest.raises(ConfigurationError, match="belongs to another account"):
+        open_ledger(tmp_path, **stamp)
+    open_ledger(tmp_path).close()
+
+
+def test_a_second_writer_is_refused(tmp_path: Path) -> None:
+    """One ledger has one writer; when it is gone the next may come."""
+    first = open_ledger(tmp_path)
+    with pytest.raises(ConfigurationError, match="another execution-service"):
+        open_ledger(tmp_path)
+    first.close()
+    open_ledger(tmp_path).close()
+
+
+def test_a_writer_that_was_dropped_lets_go(tmp_path: Path) -> None:
+    """The lock does not outlive its holder."""
+    first = open_ledger(tmp_path)
+    first._database.close()
+    del first
+    open_ledger(tmp_path).close()

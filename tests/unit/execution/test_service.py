@@ -1,0 +1,472 @@
+"""The service over an in-memory broker: restarts, holds, progress, dead letters, HTTP."""
+
+from collections.abc import Iterator
+from decimal import Decimal
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import fastapi
+import pytest
+from fastapi.testclient import TestClient
+from msgspec.structs import replace
+
+from common.codec import decoder_of, encode
+from common.errors import ConfigurationError
+from common.io.memory import Faults, MemoryBroker, MemoryTransport
+from common.io.metrics import RecordingObserver
+from common.messages import (
+    Command,
+    CommandApplied,
+    CommandKind,
+    Decision,
+    Execution,
+    Feed,
+    HedgeMessage,
+    HedgeRatio,
+    HedgeRatioClose,
+    HoldExpired,
+    Mark,
+    Message,
+    Progress,
+    RiskHeartbeat,
+    RoundTrip,
+)
+from common.metrics import COMMON_METRICS
+from common.topics import COMMANDS, DEAD_LETTERS, EXECUTIONS, HEDGE_RATIOS, RISK_SIGNALS, Topic
+from services.execution.edge import ExecutionService, routes
+from services.execution.ledger import Ledger
+from services.execution.metrics import METRICS
+from services.execution.settings import ExecutionSettings
+from tests.unit.execution.builders import FIRST_BAR, PAIR, close, hedge, rules, signal
+
+OTHER = "SOLUSDT-BTCUSDT"
+SYMBOLS = ("BTCUSDT", "ETHUSDT", "SOLUSDT")
+SETTINGS = ExecutionSettings(symbols=SYMBOLS)
+STAMP = {"environment": "paper", "venue": "simulator-futures", "account": "paper"}
+MS = 1_000_000
+
+
+class Clock:
+    """A wall clock that moves when told to."""
+
+    def __init__(self) -> None:
+        self.now_ns = 10**18
+
+    def __call__(self) -> int:
+        return self.now_ns
+
+
+class World:
+    """A broker and, one after the other, the services that use it."""
+
+    def __init__(self, folder: Path, settings: ExecutionSettings = SETTINGS, partitions: int = 2) -> None:
+        self.folder, self.settings = folder, settings
+        self.broker = MemoryBroker(partitions)
+        self.clock = Clock()
+        self.observer = RecordingObserver((*COMMON_METRICS, *METRICS))
+        self.feeder = MemoryTransport(self.broker).producer()
+        self.ledger: Ledger | None = None
+        self.service: ExecutionService | None = None
+
+    def build(self, faults: Faults | None = None) -> ExecutionService:
+        self.ledger = Ledger(self.folder / "execution.db", stamp=STAMP, synchronous="OFF")
+        transport = MemoryTransport(self.broker, faults=faults)
+        venue = {symbol: rules(symbol) for symbol in SYMBOLS}
+        self.service = ExecutionService(self.settings, transport, self.observer, self.clock, venue, self.ledger)
+        return self.service
+
+    def start(self, faults: Faults | None = None) -> ExecutionService:
+        service = self.build(faults)
+        service.start()
+        return service
+
+    def kill(self) -> None:
+        """The process ends here: what is not committed is gone."""
+        assert self.ledger is not None
+        self.ledger.close()
+        self.service = self.ledger = None
+
+    def send(self, topic: Topic, message: Message, key: str = PAIR, read_at_ns: int = 0) -> None:
+        self.feeder.send(topic, key, encode(message), read_at_ns=read_at_ns)
+
+    def feed(self, *messages: HedgeMessage, read_at_ns: int = 0) -> None:
+        for message in messages:
+            pair = message.tick.pair if isinstance(message, HedgeRatio) else message.close.pair
+            self.send(HEDGE_RATIOS, message, pair, read_at_ns)
+
+    def written(self, topic: Topic = EXECUTIONS) -> list[Any]:
+        return [decoder_of(topic).decode(record.value) for record in self.broker.records(topic)]
+
+    def executions(self, pair: str = PAIR) -> list[Execution]:
+        """What was said of a pair, each thing once, in the order in which it was first said."""
+        said = dict.fromkeys(encode(message) for message in self.written() if not isinstance(message, Progress) and message.pair == pair)
+        return [decoder_of(EXECUTIONS).decode(value) for value in said]
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    made = World(tmp_path)
+    yield made
+    if made.ledger:
+        made.ledger.close()
+
+
+def of_pair(message: HedgeMessage, pair: str) -> HedgeMessage:
+    if isinstance(message, HedgeRatioClose):
+        return replace(message, close=replace(message.close, pair=pair))
+    return replace(message, tick=replace(message.tick, pair=pair))
+
+
+def scenario() -> list[tuple[Topic, Message]]:
+    """Four bars of two pairs: an entry, partial fills, an exit, a second entry that cools down; signals as risk-manager gives them."""
+    records: list[tuple[Topic, Message]] = []
+    zs: dict[int, list[float]] = {FIRST_BAR: [3, 3], FIRST_BAR + 1: [1, 3, 3, 3, 2], FIRST_BAR + 2: [2, 0.2, 0.1], FIRST_BAR + 3: [3, 0]}
+    seq = 0
+    for bar, values in zs.items():
+        for second, z in enumerate(values, start=1):
+            seq += 1
+            message = hedge(seq, bar, second, z=z, y=2000 + z, y_size=1.5 if z == 3 else 1000)
+            records += [(HEDGE_RATIOS, of_pair(message, pair)) for pair in (PAIR, OTHER)]
+        seq += 1
+        records += [(HEDGE_RATIOS, of_pair(close(seq, bar, end=bar == FIRST_BAR + 3), pair)) for pair in (PAIR, OTHER)]
+        records += [(RISK_SIGNALS, replace(signal(bar), pair=pair)) for pair in (PAIR, OTHER)]
+    return records
+
+
+def send_all(world: World, records: list[tuple[Topic, Message]]) -> None:
+    for topic, message in records:
+        world.send(topic, message, _key(message))
+
+
+def _key(message: Any) -> str:
+    if isinstance(message, HedgeRatio):
+        return message.tick.pair
+    return message.close.pair if isinstance(message, HedgeRatioClose) else str(message.pair)
+
+
+def run_dry(service: ExecutionService) -> None:
+    """Turn until nothing is left to read."""
+    while service.turn(0):
+        pass
+    service.turn(0)
+
+
+def late_signals(topic: Topic, _partition: int, _unread: int) -> int:
+    """Let ticks run ahead of the signals that they wait for."""
+    return 3 if topic == HEDGE_RATIOS else 1
+
+
+def reference(tmp_path: Path, records: list[tuple[Topic, Message]]) -> dict[str, list[Execution]]:
+    (tmp_path / "reference").mkdir()
+    world = World(tmp_path / "reference")
+    send_all(world, records)
+    run_dry(world.start())
+    world.kill()
+    return {pair: world.executions(pair) for pair in (PAIR, OTHER)}
+
+
+def test_the_scenario_trades(tmp_path: Path) -> None:
+    """The recorded scenario has what the restart tests are about."""
+    said = reference(tmp_path, scenario())[PAIR]
+    assert len([each for each in said if isinstance(each, Decision)]) == 2
+    assert len([each for each in said if isinstance(each, RoundTrip)]) == 1
+    assert [mark.bar for mark in said if isinstance(mark, Mark)] == [FIRST_BAR + count for count in range(4)]
+
+
+def test_restarts_at_every_turn_change_nothing(tmp_path: Path) -> None:
+    """Killed after any number of turns, some with records held back, the next one says the same things in the same order."""
+    records = scenario()
+    expected = reference(tmp_path, records)
+    held = 0
+    for turns in range(25):
+        folder = tmp_path / str(turns)
+        folder.mkdir()
+        world = World(folder)
+        send_all(world, records)
+        service = world.start(Faults(release=late_signals))
+        for _ in range(turns):
+            service.turn(0)
+        held += bool(service.health().details["held"])
+        world.kill()
+        run_dry(world.start())
+        world.kill()
+        assert {pair: world.executions(pair) for pair in (PAIR, OTHER)} == expected, f"killed after {turns} turns"
+    assert held > 5
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_any_schedule_says_the_same(tmp_path: Path, seed: int) -> None:
+    """Batches, duplicates, late signals and kills at random: the decisions are equal."""
+    records = scenario()
+    expected = reference(tmp_path, records)
+    random = Random(seed)
+    world = World(tmp_path)
+    world.feeder = MemoryTransport(world.broker, faults=Faults(duplicate=lambda: random.random() < 0.2)).producer()
+    send_all(world, records)
+    faults = Faults(release=lambda topic, _partition, _unread: random.randint(0, 6 if topic == HEDGE_RATIOS else 1), duplicate=lambda: random.random() < 0.1)
+    service = world.start(faults)
+    for _ in range(60):
+        service.turn(0)
+        if random.random() < 0.15:
+            world.kill()
+            service = world.start(faults)
+    world.kill()
+    run_dry(world.start())
+    world.kill()
+    assert {pair: world.executions(pair) for pair in (PAIR, OTHER)} == expected
+
+
+def test_repetitions_have_no_effect_and_are_counted(world: World) -> None:
+    """A record that is delivered again is dropped; a jump in seq is counted."""
+    service = world.start()
+    world.feed(hedge(1, FIRST_BAR, 1, y=2000), hedge(2, FIRST_BAR, 2, y=2100), hedge(1, FIRST_BAR, 1, y=2000), hedge(5, FIRST_BAR, 3, y=2100))
+    world.feed(close(6, FIRST_BAR), close(6, FIRST_BAR), hedge(7, FIRST_BAR, 4, y=1))
+    run_dry(service)
+    hedge_seen = service.snapshot.states[PAIR].hedge
+    assert hedge_seen is not None
+    assert hedge_seen.tick.seq == 5
+    dropped = {dict(labels)["reason"]: count for (name, labels), count in world.observer.counts.items() if name == "crypto_bot_records_dropped_total"}
+    assert dropped == {"repeated": 1, "closed-bar": 2}
+    assert world.observer.total("crypto_bot_sequence_gaps_total") == 1
+
+
+def test_ticks_wait_for_the_signal_and_hold_no_other_pair(world: World) -> None:
+    """Without its signal a pair waits; another pair in the same partition goes on."""
+    service = world.start()
+    for pair in (PAIR, OTHER):
+        world.feed(of_pair(close(1, FIRST_BAR), pair), of_pair(hedge(2, FIRST_BAR + 1, 1), pair))
+    world.send(RISK_SIGNALS, replace(signal(FIRST_BAR), pair=OTHER), OTHER)
+    run_dry(service)
+    assert service.health().details["held"] == {PAIR: 1}
+    assert service.health().details["last_seqs"] == {PAIR: 1, OTHER: 2}
+    world.send(RISK_SIGNALS, signal(FIRST_BAR))
+    run_dry(service)
+    assert service.health().details["held"] == {}
+
+
+def test_a_recording_waits_for_ever(world: World) -> None:
+    """No passing of wall time lets a recording go on without its signal."""
+    service = world.start()
+    world.feed(close(1, FIRST_BAR), hedge(2, FIRST_BAR + 1, 1))
+    run_dry(service)
+    world.clock.now_ns += 3600 * 10**9
+    run_dry(service)
+    assert service.health().details["held"] == {PAIR: 1}
+
+
+def test_a_live_feed_waits_for_a_while_and_commits_that_it_did(world: World) -> None:
+    """After MAX_SIGNAL_WAIT_MS the bar goes on, reduces only, and says so; the late signal changes nothing in it."""
+    service = world.start()
+    world.feed(close(1, FIRST_BAR, feed=Feed.LIVE), hedge(2, FIRST_BAR + 1, 1, z=3))
+    run_dry(service)
+    world.clock.now_ns += 249 * MS
+    service.turn(0)
+    assert service.health().details["held"] == {PAIR: 1}
+    world.clock.now_ns += 1 * MS
+    service.turn(0)
+    world.send(RISK_SIGNALS, signal(FIRST_BAR))
+    world.feed(hedge(3, FIRST_BAR + 1, 2, z=3))
+    run_dry(service)
+    world.kill()
+    service = world.start()
+    world.feed(hedge(4, FIRST_BAR + 1, 3, z=3))
+    run_dry(service)
+    (expired,) = [each for each in world.executions() if isinstance(each, HoldExpired)]
+    assert (expired.bar, expired.seq, expired.risk_bar) == (FIRST_BAR + 1, 1, -1)
+    assert service.snapshot.states[PAIR].blocking_gate == "hold"
+    assert not [each for each in world.executions() if isinstance(each, Decision)]
+
+
+def test_commands_are_obeyed_at_once_and_survive_a_restart(world: World) -> None:
+    """A halt is committed with the last seq before it, and repeated delivery says nothing new."""
+    service = world.start()
+    world.feed(close(1, FIRST_BAR))
+    run_dry(service)
+    halt = Command(id=3, target="portfolio", kind=CommandKind.HALT, who="me", why="test", issued_at_ns=0)
+    world.send(COMMANDS, halt, "portfolio")
+    world.send(COMMANDS, halt, "portfolio")
+    service.turn(0)
+    world.kill()
+    service = world.start()
+    world.send(RISK_SIGNALS, signal(FIRST_BAR))
+    world.feed(hedge(2, FIRST_BAR + 1, 1, z=3))
+    run_dry(service)
+    (applied,) = [each for each in world.executions() if isinstance(each, CommandApplied)]
+    assert (applied.command_id, applied.seq) == (3, 1)
+    assert service.snapshot.states[PAIR].blocking_gate == "trading"
+
+
+def test_progress_is_told_and_told_again_at_the_start(world: World) -> None:
+    """Ingestion hears the last decided seq, also from a successor that has nothing to decide."""
+    service = world.start()
+    world.feed(hedge(1, FIRST_BAR, 1), hedge(2, FIRST_BAR, 2), close(3, FIRST_BAR))
+    run_dry(service)
+    assert [each.decided for each in world.written() if isinstance(each, Progress)][-1] == {PAIR: 3}
+    world.kill()
+    before = len(world.written())
+    world.start()
+    assert [each.decided for each in world.written()[before:] if isinstance(each, Progress)] == [{PAIR: 3}]
+
+
+def test_progress_comes_every_two_hundred_ticks(world: World) -> None:
+    """However fast the ticks come, ingestion is not left without word for more than 200 of them."""
+    service = world.start()
+    world.feed(*(hedge(seq, FIRST_BAR, seq / 100) for seq in range(1, 1001)))
+    while service.turn(0):
+        pass
+    told = [each.decided[PAIR] for each in world.written() if isinstance(each, Progress)]
+    assert told[-1] == 1000
+    assert len(told) >= 2
+
+
+def test_idle_ticks_write_nothing(world: World) -> None:
+    """A tick that changes nothing costs no commit."""
+    service = world.start()
+    world.feed(close(1, FIRST_BAR))
+    world.send(RISK_SIGNALS, signal(FIRST_BAR))
+    run_dry(service)
+    commits = len(world.observer.observations["crypto_bot_ledger_commit_seconds", ()])
+    world.feed(*(hedge(seq, FIRST_BAR + 1, seq) for seq in range(2, 20)))
+    run_dry(service)
+    assert len(world.observer.observations["crypto_bot_ledger_commit_seconds", ()]) == commits
+
+
+@pytest.mark.parametrize(
+    ("topic", "value", "reason"),
+    [
+        pytest.param(HEDGE_RATIOS, b"{", "undecodable", id="broken"),
+        pytest.param(HEDGE_RATIOS, encode(RiskHeartbeat(sent_at_ns=1)), "undecodable", id="message of another topic"),
+        pytest.param(RISK_SIGNALS, b"\xff", "undecodable", id="broken signal"),
+        pytest.param(RISK_SIGNALS, encode(replace(signal(1), pair="A-B")), "unknown-pair", id="signal of an unknown pair"),
+        pytest.param(HEDGE_RATIOS, encode(of_pair(close(1, 1), "A-B")), "unknown-pair", id="unknown pair"),
+        pytest.param(HEDGE_RATIOS, encode(hedge(1, 1, 1, y=-1)), "unusable-book", id="negative price"),
+        pytest.param(HEDGE_RATIOS, encode(hedge(1, 1, 1)).replace(b'"1000"', b'"NaN"'), "unusable-book", id="not a number"),
+    ],
+)
+def test_what_cannot_be_used_becomes_a_dead_letter(world: World, topic: Topic, value: bytes, reason: str) -> None:
+    """A bad record goes to dead letters with its place and reason, and stops nothing."""
+    service = world.start()
+    world.feeder.send(topic, PAIR, value, partition=0)
+    world.feed(close(1, FIRST_BAR))
+    run_dry(service)
+    (letter,) = world.written(DEAD_LETTERS)
+    assert (letter.service, letter.source, letter.reason, letter.offset, letter.length) == ("execution-service", topic.name, reason, 0, len(value))
+    assert [mark.bar for mark in world.executions() if isinstance(mark, Mark)] == [FIRST_BAR]
+    world.kill()
+    run_dry(world.start())
+    assert len(world.written(DEAD_LETTERS)) == 2, "the outbox is published again until it is cleared"
+
+
+def test_latency_is_measured_from_the_socket(world: World) -> None:
+    """The wall time of the socket read travels along and becomes the latency, and goes on with what was decided."""
+    service = world.start()
+    world.feed(hedge(1, FIRST_BAR, 1), close(2, FIRST_BAR), read_at_ns=world.clock.now_ns - 3 * MS)
+    run_dry(service)
+    world.clock.now_ns += 10**9
+    service.turn(0)
+    assert service.health().details["tick_to_decision_ms"] == pytest.approx({"p50": 3, "p99": 3, "max": 3})
+    assert {record.read_at_ns for record in world.broker.records(EXECUTIONS) if b'"mark"' in record.value} == {10**18 - 3 * MS}
+
+
+def test_stop_leaves_nothing_to_publish(world: World) -> None:
+    """After a clean stop the successor repeats nothing but its progress."""
+    service = world.start()
+    world.feed(close(1, FIRST_BAR))
+    run_dry(service)
+    service.stop()
+    before = len(world.written())
+    world.start()
+    assert [type(each) for each in world.written()[before:]] == [Progress]
+
+
+def test_a_ledger_that_is_ahead_of_the_broker_is_refused(world: World) -> None:
+    """A broker that lost its data, or another one, is not taken for the old one."""
+    service = world.start()
+    world.feed(close(1, FIRST_BAR))
+    run_dry(service)
+    world.kill()
+    world.broker = MemoryBroker(2)
+    with pytest.raises(ConfigurationError, match="the ledger has read to 1"):
+        world.start()
+
+
+def test_an_open_position_keeps_its_pair(tmp_path: Path) -> None:
+    """A pair may not be dropped from the settings while it holds something."""
+    world = World(tmp_path)
+    send_all(world, scenario()[:24])
+    run_dry(world.start())
+    assert world.service is not None
+    assert not world.service.snapshot.states[PAIR].account.flat
+    world.kill()
+    world.settings = ExecutionSettings(symbols=("BTCUSDT", "SOLUSDT"))
+    with pytest.raises(ConfigurationError, match="open position of ETHUSDT-BTCUSDT"):
+        world.start()
+    world.kill()
+
+
+def test_rules_are_needed_for_every_symbol(world: World) -> None:
+    """A symbol that the venue does not trade stops the service at its start."""
+    service = world.build()
+    service._rules = {}
+    with pytest.raises(ConfigurationError, match="BTCUSDT"):
+        service.start()
+
+
+class TestHttp:
+    @pytest.fixture
+    def client(self, world: World) -> TestClient:
+        send_all(world, scenario())
+        service = world.start()
+        run_dry(service)
+        world.clock.now_ns += 10**9
+        service.turn(0)
+        application = fastapi.FastAPI()
+        application.include_router(routes(service, world.settings))
+        return TestClient(application)
+
+    def test_positions(self, client: TestClient) -> None:
+        """Every pair with state and legs."""
+        (first, _) = client.get("/positions").json()["positions"]
+        assert (first["pair"], first["state"], first["legs"]["y"]) == (PAIR, "IDLE", {"symbol": "ETHUSDT", "quantity": "0.000"})
+
+    def test_orders(self, client: TestClient) -> None:
+        """The newest first, each as it stands, as many as asked for."""
+        orders = client.get("/orders", params={"limit": 3}).json()["orders"]
+        assert len(orders) == 3
+        assert {order["status"] for order in orders} == {"FILLED"}
+        assert client.get("/orders", params={"limit": 0}).status_code == 422
+
+    def test_profit_adds_up(self, client: TestClient) -> None:
+        """Net is gross and fees and funding, equity what it started with and made, per pair and in total."""
+        answer = client.get("/pnl").json()
+        for amounts in (*answer["pairs"].values(), answer["total"]):
+            exact = {name: Decimal(amount["exact"]) for name, amount in amounts.items()}
+            assert exact["net_usd"] == exact["gross_usd"] + exact["fees_usd"] + exact["funding_usd"]
+            assert exact["equity_usd"] == exact["starting_usd"] + exact["net_usd"] + exact["unrealised_usd"]
+        assert answer["total"]["starting_usd"] == {"usd": "100000.00", "exact": "100000.00"}
+        assert Decimal(answer["total"]["fees_usd"]["usd"]) < 0
+
+    def test_explain_names_the_gate_that_blocks(self, client: TestClient) -> None:
+        """Every gate with value and limit, the distance to an entry, and which one blocks."""
+        answer = client.get(f"/pairs/{PAIR}/explain").json()
+        assert (answer["state"], answer["blocking_gate"], answer["distance_to_entry"]) == ("IDLE", "entry-z", 2.0)
+        (gate,) = [each for each in answer["gates"] if each["name"] == "entry-z"]
+        assert gate == {"name": "entry-z", "value": "0", "limit": "2", "passed": False, "advisory": False}
+
+    def test_an_unknown_pair_is_told_the_known_ones(self, client: TestClient) -> None:
+        """404 helps on."""
+        answer = client.get("/pairs/A-B/explain")
+        assert answer.status_code == 404
+        assert PAIR in answer.json()["detail"]
+
+
+def test_views_before_the_first_tick(world: World) -> None:
+    """Nothing known yet is an answer too."""
+    service = world.start()
+    application = fastapi.FastAPI()
+    application.include_router(routes(service, world.settings))
+    client = TestClient(application)
+    assert client.get(f"/pairs/{PAIR}/explain").json()["note"] == "no tick yet in this session"
+    assert client.get("/orders").json() == {"orders": [], "known": 0}
+    assert client.get("/pnl").json()["total"]["net_usd"]["usd"] == "0.00"

@@ -1,0 +1,312 @@
+"""The sockets, against a real server on loopback that speaks the exchange's shape."""
+
+import asyncio
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from http import HTTPStatus
+
+import pytest
+from websockets.asyncio.server import ServerConnection, serve
+from websockets.http11 import Response
+
+from common.io.metrics import LogLine, RecordingObserver
+from common.settings import load
+from common.topics import TICKS
+from services.ingestion.edge import WebSocketSource
+from services.ingestion.settings import IngestionSettings
+from services.ingestion.source import Channel, Frame
+from tests.unit.ingestion.support import PAIR, T0_MS, Rig, book_payload, trade
+
+WAIT_S = 5.0
+BTC, ETH = "btcusdt@bookTicker", "ethusdt@bookTicker"
+
+
+def until(condition: Callable[[], object]) -> None:
+    """Poll until the condition holds."""
+    deadline = time.monotonic() + WAIT_S
+    while not condition():
+        assert time.monotonic() < deadline, "it does not come true"
+        time.sleep(0.002)
+
+
+def path_of(connection: ServerConnection) -> str:
+    assert connection.request
+    return connection.request.path
+
+
+class Exchange:
+    """A server whose connections are driven from the test's thread."""
+
+    def __init__(self) -> None:
+        self.connections: dict[str, list[ServerConnection]] = defaultdict(list)
+        self.received: list[str] = []
+        self.refusals: list[HTTPStatus] = []
+        self.refusal_headers: dict[str, str] = {}
+        self.attempts = 0
+        self.port = 0
+        self._loop = asyncio.new_event_loop()
+        self._ready = threading.Event()
+        self._thread = threading.Thread(target=lambda: self._loop.run_until_complete(self._main()), daemon=True)
+        self._thread.start()
+        assert self._ready.wait(WAIT_S)
+
+    async def _main(self) -> None:
+        self._stop = asyncio.Event()
+        async with serve(self._serve, "127.0.0.1", 0, process_request=self._admit, compression=None, max_size=None) as server:
+            self.port = server.sockets[0].getsockname()[1]
+            self._ready.set()
+            await self._stop.wait()
+
+    def _admit(self, connection: ServerConnection, _request: object) -> Response | None:
+        self.attempts += 1
+        if not self.refusals:
+            return None
+        response = connection.respond(self.refusals.pop(0), "no\n")
+        response.headers.update(self.refusal_headers)
+        return response
+
+    async def _serve(self, connection: ServerConnection) -> None:
+        self.connections[path_of(connection).partition("/stream")[0].strip("/")].append(connection)
+        async for message in connection:
+            self.received.append(str(message))
+
+    def do(self, work: Awaitable[object]) -> None:
+        asyncio.run_coroutine_threadsafe(work, self._loop).result(WAIT_S)  # type: ignore[arg-type]
+
+    def connection(self, path: str, which: int = -1) -> ServerConnection:
+        """A connection of a root; the client may know of it a moment earlier than we do."""
+        until(lambda: len(self.connections[path]) > max(which, 0))
+        return self.connections[path][which]
+
+    def send(self, path: str, *payloads: bytes, which: int = -1) -> None:
+        connection = self.connection(path, which)
+        for payload in payloads:
+            self.do(connection.send(payload, text=True))
+
+    def close(self, path: str, code: int = 1000) -> None:
+        self.do(self.connection(path).close(code, "end"))
+
+    def abort(self, path: str) -> None:
+        self._loop.call_soon_threadsafe(self.connection(path).transport.abort)
+
+    def stop(self) -> None:
+        self._loop.call_soon_threadsafe(self._stop.set)
+        self._thread.join(WAIT_S)
+        self._loop.close()
+
+
+@pytest.fixture
+def exchange() -> Iterator[Exchange]:
+    exchange = Exchange()
+    yield exchange
+    exchange.stop()
+
+
+@contextmanager
+def opened(exchange: Exchange, **environment: str) -> Iterator[WebSocketSource]:
+    settings = load(IngestionSettings, {"BINANCE_WS_URL": f"ws://127.0.0.1:{exchange.port}", **environment})
+    source = WebSocketSource(settings, RecordingObserver(), time.time_ns)
+    source.start()
+    try:
+        until(lambda: source.status()["connected"])
+        yield source
+    finally:
+        source.stop()
+        assert not source._thread.is_alive()
+
+
+def events(source: WebSocketSource, event: str) -> list[LogLine]:
+    assert isinstance(source.observer, RecordingObserver)
+    return source.observer.events(event)
+
+
+def take(source: WebSocketSource, count: int, channel: Channel = Channel.PUBLIC) -> list[Frame]:
+    found: list[Frame] = []
+    until(lambda: len(found.__iadd__(source.read([channel], count - len(found), 0.05))) >= count)
+    return found
+
+
+def books(update_id: int, symbols: str = "BTCUSDT,ETHUSDT") -> list[bytes]:
+    return [book_payload(symbol, T0_MS + update_id, update_id) for symbol in symbols.split(",")]
+
+
+def test_subscription_is_confirmed_by_first_events(exchange: Exchange) -> None:
+    """Ready means that every book stream has spoken, not that the exchange has accepted the names."""
+    with opened(exchange) as source:
+        assert path_of(exchange.connection("market")).endswith("ethusdt@aggTrade/ethusdt@trade/btcusdt@markPrice@1s/ethusdt@markPrice@1s")
+        assert source.status()["waiting_for"] == f"waiting for the first event of {BTC}"
+        exchange.send("public", b'{"result":null,"id":1}', books(1)[0])
+        until(lambda: source.status()["waiting_for"] == f"waiting for the first event of {ETH}")
+        exchange.send("public", books(1)[1])
+        until(lambda: source.status()["waiting_for"] == "")
+        streams = source.status()["streams"]
+        assert streams[ETH]["confirmed"]
+        assert streams[ETH]["last_event_age_ms"] >= 0
+        assert streams["btcusdt@trade"] == {"confirmed": False, "last_event_age_ms": None}
+
+
+def test_market_is_opened_before_books(exchange: Exchange) -> None:
+    """Nobody reads books before trades have a reader, so that a recording that starts with the first reader loses none."""
+    exchange.refusals = [HTTPStatus.SERVICE_UNAVAILABLE] * 2
+    with opened(exchange):
+        assert exchange.attempts == 4
+        exchange.connection("public")
+        assert (len(exchange.connections["market"]), len(exchange.connections["public"])) == (1, 1)
+
+
+def test_spot_needs_one_connection(exchange: Exchange) -> None:
+    """On spot everything comes on one connection."""
+    with opened(exchange, BINANCE_MARKET="spot"):
+        exchange.connection("")
+        assert set(exchange.connections) == {""}
+
+
+def test_frames_come_byte_for_byte(exchange: Exchange) -> None:
+    """Frames are stamped and passed on as they are: garbage, binary and a megabyte too."""
+    garbage = [b"{", b"", book_payload("BTCUSDT", T0_MS, 1) + b" " * 1_000_000, books(2)[0]]
+    with opened(exchange) as source:
+        exchange.send("public", *garbage)
+        exchange.do(exchange.connection("public").send(b"\xff\x00"))
+        frames = take(source, 5)
+        assert [frame.payload for frame in frames] == [*garbage, b"\xff\x00"]
+        assert all(abs(frame.read_at_ns - time.time_ns()) < WAIT_S * 1e9 for frame in frames)
+
+
+def test_end_of_recording(exchange: Exchange) -> None:
+    """Close code 4000 ends a channel behind its last frame, and nobody connects again."""
+    with opened(exchange) as source:
+        exchange.send("public", *books(1))
+        exchange.close("public", 4000)
+        exchange.close("market", 4000)
+        assert [frame.ended for frame in take(source, 3)] == [False, False, True]
+        assert take(source, 1, Channel.MARKET)[0].ended
+        until(lambda: source.status()["connected"] and source.status()["waiting_for"] == "")
+        assert exchange.attempts == 2
+
+
+@pytest.mark.parametrize("how", ["abort", "normal", "going-away"])
+def test_reconnect(exchange: Exchange, how: str) -> None:
+    """A connection that goes away, abruptly or politely, is opened again under a new number."""
+    with opened(exchange) as source:
+        exchange.send("public", *books(1))
+        first = take(source, 2)
+        if how == "abort":
+            exchange.abort("public")
+        else:
+            exchange.close("public", 1000 if how == "normal" else 1001)
+        until(lambda: len(exchange.connections["public"]) == 2 and source.status()["connected"])
+        assert source.status()["waiting_for"]
+        exchange.send("public", *books(2))
+        assert {frame.connection for frame in take(source, 2)} != {frame.connection for frame in first}
+        assert source.status()["reconnects"] == {"market": 0, "public": 1}
+
+
+def test_refusals_are_waited_out(exchange: Exchange) -> None:
+    """A status that asks for patience is honoured as long as it says."""
+    exchange.refusals, exchange.refusal_headers = [HTTPStatus.TOO_MANY_REQUESTS], {"Retry-After": "1"}
+    began = time.monotonic()
+    with opened(exchange) as source:
+        assert time.monotonic() - began >= 1
+        assert events(source, "cannot connect")[0].fields["problem"] == "HTTP 429"
+
+
+def test_rotation_overlaps(exchange: Exchange) -> None:
+    """An old connection is replaced only once its successor has delivered every book stream; until then it delivers."""
+    with opened(exchange, ROTATE_AFTER_HOURS="0.0001") as source:
+        exchange.send("public", *books(1))
+        until(lambda: len(exchange.connections["public"]) == 2)
+        exchange.send("public", *books(2), which=0)
+        exchange.send("public", books(2)[0], which=1)
+        assert len(take(source, 5)) == 5
+        assert exchange.connections["public"][0].close_code is None
+        exchange.send("public", books(3)[1], which=1)
+        until(lambda: exchange.connections["public"][0].close_code is not None)
+        until(lambda: events(source, "rotated"))
+        assert source.status()["connected"]
+        assert source.status()["reconnects"]["public"] == 0
+
+
+def test_server_shutdown_rotates_at_once(exchange: Exchange) -> None:
+    """When the exchange announces its shutdown the replacement is opened at once."""
+    with opened(exchange) as source:
+        exchange.send("public", *books(1), b'{"e":"serverShutdown","E":1}')
+        until(lambda: len(exchange.connections["public"]) == 2)
+        exchange.send("public", *books(2))
+        until(lambda: events(source, "rotated"))
+
+
+def test_silence_reconnects(exchange: Exchange) -> None:
+    """A live book stream that falls silent, or never speaks, makes us connect again although the socket is open."""
+    with opened(exchange, FEED="live", SILENCE_TIMEOUT_SECONDS="0.2", FIRST_EVENT_TIMEOUT_SECONDS="60") as source:
+        exchange.send("public", *books(1))
+        until(lambda: len(exchange.connections["public"]) == 2)
+        assert events(source, "connection ended")[0].fields["fate"] == "a book stream is silent"
+
+
+def test_missing_first_event_reconnects(exchange: Exchange) -> None:
+    """A live book stream without a first event in time makes us connect again."""
+    with opened(exchange, FEED="live", FIRST_EVENT_TIMEOUT_SECONDS="0.2", SILENCE_TIMEOUT_SECONDS="60"):
+        exchange.send("public", books(1)[0])
+        until(lambda: len(exchange.connections["public"]) == 2)
+
+
+def test_silent_recording_is_waited_for(exchange: Exchange) -> None:
+    """A recording may pause or not have begun: nobody reconnects, a stream that is missing while it plays is logged once."""
+    with opened(exchange, FIRST_EVENT_TIMEOUT_SECONDS="0.1", SILENCE_TIMEOUT_SECONDS="0.1") as source:
+        exchange.send("public", books(1)[0])
+        until(lambda: events(source, "no event of a stream yet"))
+        assert events(source, "no event of a stream yet")[0].fields["stream"] == ETH
+        exchange.send("public", books(1)[1])
+        take(source, 2)
+        assert exchange.attempts == 2
+
+
+def test_full_queue_pauses_the_socket(exchange: Exchange) -> None:
+    """Frames that nobody takes stay with the sender: our memory is bounded, and all arrive once they are taken."""
+    count, padding = 3000, b" " * 10_000
+    payloads = [payload + padding for payload in books(1)[:1]] * count
+    with opened(exchange, FRAME_QUEUE="10") as source:
+        connection = exchange.connection("public")
+
+        async def flood() -> None:
+            for payload in payloads:
+                await connection.send(payload, text=True)
+
+        flooding = asyncio.run_coroutine_threadsafe(flood(), exchange._loop)
+        until(lambda: source.status()["stalled"])
+        assert source.status()["queued"] == 10
+        assert not flooding.done()
+        assert len(take(source, count)) == count
+        flooding.result(WAIT_S)
+
+
+def test_stop_before_a_connection() -> None:
+    """A source that never reaches its server stops at once and says why it waited."""
+    settings = load(IngestionSettings, {"BINANCE_WS_URL": "ws://127.0.0.1:9"})
+    source = WebSocketSource(settings, RecordingObserver(), time.time_ns)
+    source.start()
+    until(lambda: "OSError" in source.status()["waiting_for"] or "Refused" in source.status()["waiting_for"])
+    assert not source.status()["connected"]
+    source.stop()
+    assert not source._thread.is_alive()
+
+
+def test_service_over_sockets(exchange: Exchange) -> None:
+    """From socket to log: books become ticks, garbage dead letters, the end a last bar."""
+    settings = load(IngestionSettings, {"BINANCE_WS_URL": f"ws://127.0.0.1:{exchange.port}"})
+    source = WebSocketSource(settings, RecordingObserver(), time.time_ns)
+    rig = Rig(source, BINANCE_WS_URL=settings.binance_ws_url).start()
+    until(lambda: source.status()["connected"])
+    exchange.send("market", trade("BTCUSDT", T0_MS, 1).payload)
+    exchange.close("market", 4000)
+    exchange.send("public", *books(1), b'{"stream":"btcusdt@bookTicker","data":{"u":NaN}}', *books(2))
+    exchange.close("public", 4000)
+    until(lambda: rig.turns(1).details["ended"])
+    rig.service.stop()
+    assert [type(message).__name__ for message in rig.log_of(PAIR)] == ["Tick", "Tick", "Tick", "BarClose"]
+    assert [letter.reason for letter in rig.dead_letters()] == ["undecodable"]
+    assert rig.details["balanced"]
+    assert all(record.read_at_ns > 0 for record in rig.broker.records(TICKS) if b'"tick"' in record.value)

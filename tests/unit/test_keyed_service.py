@@ -1,0 +1,354 @@
+"""KeyedService over the in-memory broker."""
+
+import random
+from collections.abc import Callable
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from common.codec import decoder_of, encode
+from common.errors import ConfigurationError, DeliveryFailed, InvalidRecord
+from common.io.memory import Faults, MemoryBroker, MemoryTransport
+from common.io.metrics import RecordingObserver
+from common.keyed_service import SNAPSHOT_INTERVAL_NS, KeyedService, pair_of
+from common.messages import DeadLetter, StateSnapshot, WriterEpoch
+from common.metrics import COMMON_METRICS
+from common.topics import DEAD_LETTERS, HEDGE_RATIOS, KALMAN_STATE, TICKS
+from tests.contract.echo import PAIRS, EchoModel, EchoState, tick
+
+PAIR = PAIRS[0]
+
+
+class World:
+    """A broker, a clock and services that come and go."""
+
+    def __init__(self, pairs: tuple[str, ...] = PAIRS) -> None:
+        self.broker = MemoryBroker()
+        self.feeder = MemoryTransport(self.broker, instance="feeder").producer()
+        self.observer = RecordingObserver(COMMON_METRICS)
+        self.now_ns = SNAPSHOT_INTERVAL_NS
+        self.pairs = pairs
+        self.transport = MemoryTransport(self.broker)
+
+    def service(self, *, instance: str = "a", faults: Faults | None = None, model: EchoModel | None = None) -> KeyedService[EchoState]:
+        self.transport = MemoryTransport(self.broker, instance=instance, faults=faults)
+        service = KeyedService(
+            "echo-service", model or EchoModel(), self.pairs, TICKS, HEDGE_RATIOS, KALMAN_STATE, self.transport, self.observer, lambda: self.now_ns
+        )
+        service.start()
+        return service
+
+    def feed(self, *seqs: int, pair: str = PAIR) -> None:
+        for seq in seqs:
+            self.feeder.send(TICKS, pair, tick(pair, seq), read_at_ns=1000 + seq)
+
+    def answers(self, pair: str = PAIR) -> list[tuple[int, float]]:
+        """Seq and count of each answer about the pair, in order."""
+        decoder = decoder_of(HEDGE_RATIOS)
+        messages = [decoder.decode(record.value) for record in self.broker.records(HEDGE_RATIOS) if record.key == pair]
+        return [(message.tick.seq, message.estimate.alpha) for message in messages]
+
+    def dead_letters(self) -> list[DeadLetter]:
+        return [decoder_of(DEAD_LETTERS).decode(record.value) for record in self.broker.records(DEAD_LETTERS)]
+
+    def snapshots(self) -> list[StateSnapshot]:
+        return [decoder_of(KALMAN_STATE).decode(record.value) for record in self.broker.records(KALMAN_STATE)]
+
+    def dropped(self, reason: str) -> float:
+        return self.observer.total("crypto_bot_records_dropped_total", {"reason": reason})
+
+
+def settle(service: KeyedService[EchoState]) -> None:
+    while service.turn(0):
+        pass
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+def test_answers_in_order_with_the_read_time_of_the_input(world: World) -> None:
+    """Each input is answered once, in order, and the socket's read time travels on."""
+    world.feed(0, 1, 2)
+    settle(world.service())
+    assert world.answers() == [(0, 1.0), (1, 2.0), (2, 3.0)]
+    assert [record.read_at_ns for record in world.broker.records(HEDGE_RATIOS)] == [1000, 1001, 1002]
+    assert world.observer.total("crypto_bot_records_consumed_total") == world.observer.total("crypto_bot_records_produced_total") == 3
+
+
+def test_restores_the_newest_snapshot(world: World) -> None:
+    """A successor goes on counting where a stopped service was, and repeats nothing."""
+    world.feed(0, 1, 2)
+    first = world.service()
+    settle(first)
+    first.stop()
+    world.feed(3)
+    second = world.service()
+    settle(second)
+    assert world.answers() == [(0, 1.0), (1, 2.0), (2, 3.0), (3, 4.0)]
+    assert second.health().details["restored_from"] == {"snapshot": 1, "beginning": 4}
+
+
+def test_repeats_after_a_kill(world: World) -> None:
+    """What was answered since the last snapshot is answered again, the same."""
+    world.feed(0)
+    first = world.service()
+    settle(first)  # the first turn with records snapshots
+    world.feed(1, 2)
+    settle(first)  # within the interval
+    settle(world.service())
+    assert world.answers() == [(0, 1.0), (1, 2.0), (2, 3.0), (1, 2.0), (2, 3.0)]
+
+
+def test_snapshots_once_an_interval(world: World) -> None:
+    """Only changed pairs are written, at most once in an interval, and the position follows."""
+    service = world.service()
+    for seq in range(4):
+        world.feed(seq)
+        settle(service)
+    world.feed(0, pair=PAIRS[1])
+    world.now_ns += SNAPSHOT_INTERVAL_NS
+    settle(service)
+    assert [(snapshot.pair, snapshot.offset) for snapshot in world.snapshots() if snapshot.pair == PAIR] == [(PAIR, 0), (PAIR, 3)]
+    assert world.transport.committed(TICKS, service.group)[world.broker.partition_of(PAIR)] == 4
+    world.now_ns += SNAPSHOT_INTERVAL_NS
+    service.turn(0)
+    assert len(world.snapshots()) == 3
+
+
+def test_no_snapshot_before_the_outputs_are_acknowledged(world: World) -> None:
+    """When the flush of the outputs fails, neither snapshot nor position is written."""
+    service = world.service()
+    service.turn(0)
+    producer = service._producer
+    assert producer is not None
+
+    def lose() -> None:
+        raise DeliveryFailed("lost")
+
+    producer.flush = lose  # type: ignore[method-assign]
+    world.feed(0)
+    with pytest.raises(DeliveryFailed):
+        service.turn(0)
+    assert world.snapshots() == []
+    assert world.transport.committed(TICKS, service.group) == {}
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        (b"\xff not json", "undecodable"),
+        (b"{}", "undecodable"),
+        (tick("XXXUSDT-YYYUSDT", 1), "unknown-pair"),
+        (tick(PAIRS[1], 1), "wrong-partition"),
+        (tick(PAIR, 1, bid=0), "no-bid"),
+    ],
+)
+def test_sets_aside_what_it_cannot_apply(world: World, value: bytes, reason: str) -> None:
+    """A record that cannot be used becomes a dead letter with its source and payload, and stops nothing."""
+    assert world.broker.partition_of(PAIR) != world.broker.partition_of(PAIRS[1])
+    world.feed(0)
+    world.feeder.send(TICKS, PAIR, value)
+    world.feed(2)
+    settle(world.service())
+    (letter,) = world.dead_letters()
+    assert (letter.service, letter.source, letter.partition, letter.offset) == ("echo-service", "ticks", world.broker.partition_of(PAIR), 1)
+    assert (letter.reason, letter.payload, letter.length) == (reason, value, len(value))
+    assert world.answers() == [(0, 1.0), (2, 2.0)]
+    assert world.observer.total("crypto_bot_dead_letters_total", {"source": "ticks", "reason": reason}) == 1
+
+
+def test_keeps_the_first_part_of_a_large_payload(world: World) -> None:
+    """A dead letter holds 64 KiB of the payload at most, and says how long it was."""
+    world.feeder.send(TICKS, PAIR, b"x" * 900_000)
+    settle(world.service())
+    (letter,) = world.dead_letters()
+    assert (len(letter.payload), letter.length) == (65_536, 900_000)
+
+
+def test_drops_what_the_model_has_seen(world: World) -> None:
+    """A repeated input is counted and not answered."""
+    world.feed(0, 1, 1, 0, 2)
+    settle(world.service())
+    assert world.answers() == [(0, 1.0), (1, 2.0), (2, 3.0)]
+    assert world.dropped("seen-before") == 2
+
+
+def test_a_new_writer_voids_the_old_one(world: World) -> None:
+    """A writer epoch reaches every pair of its partition, and only that one; older writers' records are dropped."""
+    partition = world.broker.partition_of(PAIR)
+    world.feeder.send(TICKS, "", encode(WriterEpoch(epoch=2)), partition=partition)
+    world.feed(0)
+    other = next(pair for pair in PAIRS if world.broker.partition_of(pair) != partition)
+    world.feed(0, pair=other)
+    settle(world.service())
+    assert (world.answers(), world.dropped("old-epoch")) == ([], 1)
+    assert world.answers(other) == [(0, 1.0)]
+
+
+@pytest.mark.parametrize(
+    ("spoil", "reason"),
+    [
+        (lambda snapshot: msgspec.structs.replace(snapshot, state=snapshot.state.replace("3", "7")), "snapshot-damaged"),
+        (lambda snapshot: msgspec.structs.replace(snapshot, schema=2), "snapshot-foreign"),
+        (lambda snapshot: msgspec.structs.replace(snapshot, model="other"), "snapshot-foreign"),
+        (lambda snapshot: msgspec.structs.replace(snapshot, offset=99), "snapshot-foreign"),
+        (lambda snapshot: msgspec.structs.replace(snapshot, pair=PAIRS[1]), "snapshot-foreign"),
+    ],
+)
+def test_rebuilds_a_pair_whose_snapshot_is_unusable(world: World, spoil: Callable[[StateSnapshot], StateSnapshot], reason: str) -> None:
+    """A damaged or foreign snapshot is refused by name, and its pair starts again at the oldest input."""
+    world.feed(0, 1, 2)
+    first = world.service()
+    settle(first)
+    first.stop()
+    (snapshot,) = world.snapshots()
+    world.feeder.send(KALMAN_STATE, PAIR, encode(spoil(snapshot)), partition=world.broker.partition_of(PAIR))
+    second = world.service()
+    settle(second)
+    assert second.health().details["restored_from"] == {"rebuilt": 1, "beginning": 4}
+    assert world.answers()[-3:] == [(0, 1.0), (1, 2.0), (2, 3.0)]
+    assert [(letter.source, letter.reason) for letter in world.dead_letters()] == [("kalman-state", reason)]
+    assert [line.fields["pair"] for line in world.observer.logs if line.level == "ERROR"] == [PAIR]
+
+
+def test_a_half_rebuilt_pair_is_not_taken_for_a_whole_one() -> None:
+    """Killed within a rebuild, the next service rebuilds again instead of going on at the committed position."""
+    pairs = tuple(pair for pair in PAIRS if MemoryBroker().partition_of(pair) == MemoryBroker().partition_of(PAIR))
+    world = World(pairs=pairs[:1])
+    for seq in range(8):
+        world.feed(seq)
+        for pair in pairs[1:]:
+            world.feed(seq, pair=pair)
+    first = world.service()
+    settle(first)
+    first.stop()
+    broker = world.broker
+    broker.truncate(KALMAN_STATE, broker.partition_of(PAIR), 10**6)
+    second = world.service(faults=Faults(release=lambda _topic, _partition, unread: min(unread, 2)))
+    for _ in range(2):
+        world.now_ns += SNAPSHOT_INTERVAL_NS
+        second.turn(0)
+    world.service()
+    third = world.service()
+    settle(third)
+    assert world.answers()[-8:] == [(seq, seq + 1.0) for seq in range(8)]
+
+
+def test_a_dead_letter_is_not_repeated_by_a_rebuild(world: World) -> None:
+    """Reading the input again for one pair does not set aside again what was set aside before."""
+    world.feed(0)
+    world.feeder.send(TICKS, PAIR, b"nonsense")
+    first = world.service()
+    settle(first)
+    first.stop()
+    world.broker.truncate(KALMAN_STATE, world.broker.partition_of(PAIR), 10**6)
+    settle(world.service())
+    assert len(world.dead_letters()) == 1
+    assert world.answers() == [(0, 1.0), (0, 1.0)]
+
+
+def test_moves_pairs_between_members(world: World) -> None:
+    """When a second member joins, each pair goes on counting in exactly one of them."""
+    services = [world.service(instance="a")]
+    for round_number in range(30):
+        if round_number == 10:
+            services.append(world.service(instance="b"))
+        for pair in PAIRS:
+            world.feed(round_number, pair=pair)
+        for service in services:
+            service.turn(0)
+    for service in services * 2:
+        settle(service)
+    owned = [service.health().details["pairs"] for service in services]
+    assert sorted(owned[0] + owned[1]) == sorted(PAIRS)
+    assert all(owned)
+    for pair in PAIRS:
+        assert world.answers(pair) == [(seq, seq + 1.0) for seq in range(30)]
+
+
+def test_a_member_without_pairs_is_idle() -> None:
+    """A member that owns no pair is ready and says that it is idle."""
+    world = World(pairs=(PAIR,))
+    services = [world.service(instance=name) for name in "ab"]
+    for service in services * 2:
+        service.turn(0)
+    assert sorted((service.health().ready, service.health().role) for service in services) == [(True, "active"), (True, "idle")]
+
+
+def test_is_not_ready_before_its_states_are_restored(world: World) -> None:
+    """Until the first assignment the service says what it waits for."""
+    service = world.service()
+    health = service.health()
+    assert (health.ready, health.reason) == (False, "waiting for partitions and their states")
+    service.turn(0)
+    assert service.health().ready
+
+
+def test_refuses_topics_of_different_sizes(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Topics that belong together must have the same number of partitions."""
+    monkeypatch.setattr(MemoryTransport, "partitions", lambda _self, topic: 6 if topic == KALMAN_STATE else 4)
+    with pytest.raises(ConfigurationError, match="same number of partitions"):
+        world.service()
+
+
+def test_shows_a_pair_at_most_once_a_second(world: World) -> None:
+    """The last state shown to people is refreshed once a second."""
+    service = world.service()
+    world.now_ns = 10 * SNAPSHOT_INTERVAL_NS
+    for seq in range(3):
+        world.feed(seq)
+        service.turn(0)
+    assert world.observer.pair_states[PAIR] == {"ticks": 1}
+    world.now_ns += SNAPSHOT_INTERVAL_NS
+    world.feed(3)
+    service.turn(0)
+    assert world.observer.pair_states[PAIR] == {"ticks": 4}
+
+
+def test_a_message_about_no_pair_is_refused() -> None:
+    """A writer epoch belongs to a partition, not to a pair."""
+    with pytest.raises(InvalidRecord):
+        pair_of(WriterEpoch(epoch=1))
+
+
+@given(seed=st.integers(0, 2**32))
+def test_no_schedule_changes_an_answer(seed: int) -> None:
+    """Delays, duplicates, lost acknowledgements, kills and members that come and go change no answer and lose none."""
+    chance = random.Random(seed)  # noqa: S311 - a schedule, not a secret
+    faults = Faults(
+        duplicate=lambda: chance.random() < 0.1,
+        hold=lambda: chance.random() < 0.5,
+        release=lambda _topic, _partition, unread: chance.randint(0, unread),
+    )
+    world = World(pairs=PAIRS[:3])
+    fed = dict.fromkeys(world.pairs, 0)
+    members = {"a": world.service(faults=faults)}
+    transports = {"a": world.transport}
+    for _ in range(60):
+        pair = chance.choice(world.pairs)
+        world.feed(fed[pair], pair=pair)
+        fed[pair] += 1
+        world.now_ns += chance.choice((0, 0, SNAPSHOT_INTERVAL_NS))
+        name = chance.choice("ab")
+        match chance.randrange(10):
+            case 0:
+                if name in members:
+                    transports[name].abandon()
+                members[name], transports[name] = world.service(instance=name, faults=faults), world.transport
+            case 1 if len(members) == 2:
+                members.pop(name).stop()
+            case _ if name in members:
+                members[name].turn(0)
+    for transport in transports.values():
+        transport.abandon()
+    last = world.service(instance="last")
+    settle(last)
+    last.stop()
+    for pair in world.pairs:
+        answers = world.answers(pair)
+        assert {seq for seq, _ in answers} == set(range(fed[pair]))
+        assert all(count == seq + 1 for seq, count in answers)

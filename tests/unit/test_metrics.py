@@ -1,0 +1,135 @@
+"""Observers: what is declared is reported, what is not is refused."""
+
+import threading
+
+import pytest
+
+from common.io.metrics import PrometheusObserver, RecordingObserver
+from common.metrics import COMMON_METRICS, Metric, MetricKind
+
+CATALOGUE = (
+    Metric("bot_frames_total", MetricKind.COUNTER, "frames"),
+    Metric("bot_ignored_total", MetricKind.COUNTER, "ignored", ("reason", "stream")),
+    Metric("bot_z", MetricKind.GAUGE, "z", ("pair",)),
+    Metric("bot_age_seconds", MetricKind.HISTOGRAM, "age", (), (0.5, 1.0)),
+)
+
+
+class Log:
+    """Keeps lines."""
+
+    def __init__(self) -> None:
+        self.lines: list[tuple[str, str, dict[str, object]]] = []
+
+    def log(self, level: str, event: str, /, **fields: object) -> None:
+        """Keep one."""
+        self.lines.append((level, event, fields))
+
+
+def prometheus() -> tuple[PrometheusObserver, Log, dict[str, object]]:
+    log = Log()
+    states: dict[str, object] = {}
+    return PrometheusObserver(CATALOGUE, log, states.__setitem__), log, states
+
+
+def test_counters_without_labels_are_there_from_the_start() -> None:
+    """A counter that never counted shows 0, so that a rate can be taken of its first increment."""
+    observer, _, _ = prometheus()
+    assert b"bot_frames_total 0.0\n" in observer.exposition()
+    assert b"bot_age_seconds_count 0.0\n" in observer.exposition()
+
+
+def test_exposition() -> None:
+    """Counters add up, gauges hold the last value, histograms use their own buckets, label order does not matter."""
+    observer, _, _ = prometheus()
+    observer.count("bot_frames_total", 2)
+    observer.count("bot_frames_total")
+    observer.count("bot_ignored_total", reason="late", stream="trade")
+    observer.count("bot_ignored_total", 4, stream="trade", reason="late")
+    observer.gauge("bot_z", -1.5, pair="ETHUSDT-BTCUSDT")
+    observer.gauge("bot_z", 2.5, pair="ETHUSDT-BTCUSDT")
+    observer.observe("bot_age_seconds", 0.7)
+    text = observer.exposition().decode()
+    for line in (
+        "bot_frames_total 3.0",
+        'bot_ignored_total{reason="late",stream="trade"} 5.0',
+        'bot_z{pair="ETHUSDT-BTCUSDT"} 2.5',
+        'bot_age_seconds_bucket{le="0.5"} 0.0',
+        'bot_age_seconds_bucket{le="1.0"} 1.0',
+        "process_resident_memory_bytes",
+    ):
+        assert line in text
+    assert "_created" not in text
+    assert observer.total("bot_ignored_total") == 5
+
+
+@pytest.mark.parametrize("observer", [prometheus()[0], RecordingObserver(CATALOGUE)], ids=["prometheus", "recording"])
+def test_undeclared_is_refused(observer: PrometheusObserver | RecordingObserver) -> None:
+    """A name, kind or label that is not in the catalogue raises an error that names it."""
+    with pytest.raises(ValueError, match="bot_unknown_total is not declared"):
+        observer.count("bot_unknown_total")
+    with pytest.raises(ValueError, match="bot_z is not declared as a counter"):
+        observer.count("bot_z", pair="ETHUSDT-BTCUSDT")
+    with pytest.raises(ValueError, match="takes the labels"):
+        observer.count("bot_ignored_total", reason="late")
+    with pytest.raises(ValueError, match="bot_frames_total is not declared as a gauge"):
+        observer.gauge("bot_frames_total", 1)
+    with pytest.raises(ValueError, match="bot_age_seconds takes the labels"):
+        observer.observe("bot_age_seconds", 1, pair="ETHUSDT-BTCUSDT")
+
+
+def test_declared_twice_is_refused() -> None:
+    """Two metrics of one name are a mistake of the catalogue."""
+    with pytest.raises(ValueError, match="declared twice: bot_frames_total"):
+        RecordingObserver((*CATALOGUE, CATALOGUE[0]))
+
+
+def test_logs_and_pair_states_are_passed_on() -> None:
+    """Log lines go to the log writer, pair states to the registry."""
+    observer, log, states = prometheus()
+    observer.log("WARNING", "SLOW", records=3)
+    observer.pair_state("ETHUSDT-BTCUSDT", {"z": 1.0})
+    assert log.lines == [("WARNING", "SLOW", {"records": 3})]
+    assert states == {"ETHUSDT-BTCUSDT": {"z": 1.0}}
+
+
+def test_recording() -> None:
+    """The observer of tests keeps counts by sorted labels, sums them, and copies pair states."""
+    observer = RecordingObserver()
+    observer.count("x_total", stream="trade", reason="late")
+    observer.count("x_total", 2, reason="bad", stream="trade")
+    assert observer.counts["x_total", (("reason", "late"), ("stream", "trade"))] == 1
+    assert observer.total("x_total") == 3
+    assert observer.total("x_total", {"reason": "bad"}) == 2
+    state = {"z": 1.0}
+    observer.pair_state("ETHUSDT-BTCUSDT", state)
+    state["z"] = 2.0
+    assert observer.pair_states == {"ETHUSDT-BTCUSDT": {"z": 1.0}}
+    observer.log("INFO", "started", at=1)
+    assert [line.fields for line in observer.events("started")] == [{"at": 1}]
+
+
+def test_recording_counts_from_many_threads() -> None:
+    """No increment is lost between threads."""
+    observer = RecordingObserver()
+
+    def count() -> None:
+        for _ in range(2000):
+            observer.count("x_total")
+
+    threads = [threading.Thread(target=count) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert observer.total("x_total") == 8000
+
+
+def test_common_metrics_follow_the_naming_rules() -> None:
+    """One prefix, counters end in `_total`, nothing else does, times are in seconds."""
+    PrometheusObserver(COMMON_METRICS, Log(), lambda _pair, _state: None)
+    for metric in COMMON_METRICS:
+        assert metric.name.startswith("crypto_bot_")
+        assert metric.name.endswith("_total") is (metric.kind is MetricKind.COUNTER)
+        assert metric.kind is not MetricKind.HISTOGRAM or metric.name.endswith("_seconds")
+        assert metric.meaning
