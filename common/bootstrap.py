@@ -22,7 +22,7 @@ import fastapi
 import msgspec
 
 from common.errors import ConfigurationError, TransportError
-from common.health import HealthMonitor, Limits
+from common.health import CONSUMED, PRODUCED, HealthMonitor, Limits
 from common.io import logs
 from common.io.http import HttpServer, common_routes, create_application, listen
 from common.io.kafka import KafkaTransport
@@ -189,7 +189,21 @@ class Process:
         cleanup.callback(self._registry.stop)
 
     def _info(self) -> Mapping[str, Any]:
-        return {"started_at": self._started_at, "pid": os.getpid(), "settings": msgspec.structs.asdict(self._settings)}
+        return {"started_at": self._started_at, "pid": os.getpid(), "activity": self._activity(), "settings": msgspec.structs.asdict(self._settings)}
+
+    def _activity(self) -> Mapping[str, float]:
+        """What the service has handled since its start, for those who have no Prometheus at hand."""
+        steps, step_s = self._observer.distribution("crypto_bot_step_seconds")
+        ages, age_s = self._observer.distribution("crypto_bot_input_age_seconds")
+        return {
+            "consumed": self._observer.total(CONSUMED),
+            "produced": self._observer.total(PRODUCED),
+            "lag": self._observer.level("crypto_bot_consumer_lag_records"),
+            "steps": steps,
+            "step_seconds": step_s,
+            "inputs_timed": ages,
+            "input_age_seconds": age_s,
+        }
 
     def _announcement(self, monitor: HealthMonitor) -> Mapping[str, Any]:
         report = monitor.report()

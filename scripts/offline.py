@@ -3,6 +3,7 @@
 It serves the tests that prove that timing changes nothing, the look at the default settings before a demo, and backtests.
 """
 
+import gc
 import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -22,7 +23,7 @@ from services.exchange_simulator.recording import Frame as RecordedFrame
 from services.execution.edge import ExecutionService
 from services.execution.ledger import Ledger
 from services.execution.settings import ExecutionSettings
-from services.garch_volatility.arch_fit import InlineFits
+from services.garch_volatility import worker
 from services.garch_volatility.processor import GarchModel
 from services.garch_volatility.settings import GarchSettings
 from services.ingestion.processor import IngestionService
@@ -93,10 +94,8 @@ class Offline:
     def kill(self, name: str) -> None:
         """End a service as `kill -9` does: nothing is flushed, nothing is said."""
         self._transports.pop(name).abandon()
-        service = self.services.pop(name)
-        release = getattr(service, "abandon", None)
-        if release:
-            release()
+        del self.services[name]
+        gc.collect()  # files and locks go with the process that held them
 
     def run(self, order: Callable[[], str] | None = None) -> None:
         """Turn the services until the recording's end has gone through all of them.
@@ -153,6 +152,9 @@ class Offline:
 
     def _garch(self, context: Context) -> Service:
         """As the service itself is built, but with fits in this process: their results are the same."""
+        worker.use_one_thread()
+        from services.garch_volatility.arch_fit import InlineFits  # noqa: PLC0415 - only now, since it loads the numerics
+
         settings = load(GarchSettings, self.environment)
         model = GarchModel(settings.parameters, settings.bar_interval_ns, InlineFits())
         return KeyedService(GARCH, model, self.pairs, HEDGE_RATIOS, VOLATILITY_THRESHOLDS, GARCH_STATE, context.transport, context.observer, context.clock)

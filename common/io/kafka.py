@@ -10,8 +10,9 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
 from common.errors import TransportError
-from common.io.kafka_clients import LOGGER, Bounds, KafkaMember, KafkaProducer, KafkaReader, committed_offsets, log_error
-from common.io.kafka_settings import connection_settings, member_settings, producer_settings, reader_settings
+from common.io.kafka_consumers import Bounds, KafkaMember, KafkaReader, committed_offsets
+from common.io.kafka_producer import KafkaProducer
+from common.io.kafka_settings import LOGGER, connection_settings, log_error, member_settings, producer_settings, reader_settings
 from common.processor import GroupListener, Position
 from common.topics import Retention, Topic
 
@@ -25,12 +26,29 @@ _OLDEST, _END = -2, -1
 
 
 class KafkaTransport:
-    """One service's connection to a Kafka cluster; `instance` makes its group members static."""
+    """One service's connection to a Kafka cluster.
 
-    def __init__(self, bootstrap_servers: str, *, fetch_wait_max_ms: int = 500, client_id: str = "crypto-bot", instance: str = "") -> None:
+    `instance` makes its group members static: a restart under the same name takes its partitions back at once. `alone` takes
+    all partitions without the group's protocol, for a broker that needs seconds for it (librdkafka's mock: 3 to join, 11 to
+    replace a killed member) and a service that runs once. `topic_prefix` goes before every topic and group, so that
+    runs share a cluster without seeing each other.
+    """
+
+    def __init__(  # noqa: PLR0913 - each has its default
+        self,
+        bootstrap_servers: str,
+        *,
+        fetch_wait_max_ms: int = 500,
+        client_id: str = "crypto-bot",
+        instance: str = "",
+        alone: bool = False,
+        topic_prefix: str = "",
+    ) -> None:
         self._bootstrap_servers = bootstrap_servers
         self._fetch_wait_max_ms = fetch_wait_max_ms
         self._instance = instance
+        self._alone = alone
+        self._prefix = topic_prefix
         self._connection = connection_settings(bootstrap_servers, client_id)
         self._partitions: dict[str, int] = {}
         self._producers: list[KafkaProducer] = []
@@ -53,17 +71,28 @@ class KafkaTransport:
     def ensure_topics(self, topics: Sequence[Topic], partitions: int) -> None:
         """Create the topics that are missing; those that are not per pair get one partition. Needs a real broker."""
         admin = AdminClient(dict(self._connection), logger=LOGGER)
-        wanted = [NewTopic(topic.name, partitions if topic.per_pair else 1, 1, config=_config_of(topic)) for topic in topics]
+        wanted = [NewTopic(self._prefix + topic.name, partitions if topic.per_pair else 1, 1, config=_config_of(topic)) for topic in topics]
         for name, future in admin.create_topics(wanted, request_timeout=REQUEST_TIMEOUT_S).items():
             try:
                 future.result(REQUEST_TIMEOUT_S)
             except KafkaException as error:
                 if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
                     raise TransportError(f"topic {name} cannot be created: {error.args[0].str()}") from error
+        self._await_topics({topic.topic for topic in wanted})
+
+    def delete_topics(self, topics: Sequence[Topic]) -> None:
+        """Delete these topics with all they hold; those that are not there are no error. Needs a real broker."""
+        admin = AdminClient(dict(self._connection), logger=LOGGER)
+        for name, future in admin.delete_topics([self._prefix + topic.name for topic in topics], request_timeout=REQUEST_TIMEOUT_S).items():
+            try:
+                future.result(REQUEST_TIMEOUT_S)
+            except KafkaException as error:
+                if error.args[0].code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
+                    raise TransportError(f"topic {name} cannot be deleted: {error.args[0].str()}") from error
 
     def producer(self) -> KafkaProducer:
         """A new producer, connected."""
-        producer = KafkaProducer(producer_settings(self._connection))
+        producer = KafkaProducer(producer_settings(self._connection), self._prefix)
         _ask("connecting a producer", lambda: producer.warm_up(REQUEST_TIMEOUT_S))
         self._producers.append(producer)
         return producer
@@ -85,25 +114,29 @@ class KafkaTransport:
 
     def committed(self, topic: Topic, group: str) -> Mapping[int, int]:
         """The group's committed offsets, asked by a client of that group that never joins it."""
-        client = self._client(group)
+        client = self._client(self._prefix + group)
         try:
-            return committed_offsets(client, topic, range(self.partitions(topic)))
+            return committed_offsets(client, [TopicPartition(self._prefix + topic.name, number) for number in range(self.partitions(topic))])
         finally:
             client.close()
 
     def reader(self, positions: Sequence[Position], *, lazy: bool = False) -> KafkaReader:
         """A consumer of exactly these partitions; a lazy one saves requests at the cost of 50 ms."""
         settings = reader_settings(self._connection, fetch_wait_max_ms=self._fetch_wait_max_ms, lazy=lazy)
-        reader = KafkaReader(settings, self._serve, self._bounds)
+        reader = KafkaReader(settings, self._serve, self._bounds, self._prefix)
         self._consumers.append(reader)
         reader.read(positions)
         return reader
 
     def member(self, topic: Topic, group: str, listener: GroupListener) -> KafkaMember:
         """A member of a consumer group."""
-        self.partitions(topic)
-        settings = member_settings(self._connection, fetch_wait_max_ms=self._fetch_wait_max_ms, group=group, instance=self._instance)
-        member = KafkaMember(settings, self._serve, self._bounds, topic, listener)
+        partitions = range(self.partitions(topic))
+        settings = member_settings(self._connection, fetch_wait_max_ms=self._fetch_wait_max_ms, group=self._prefix + group, instance=self._instance)
+        member = KafkaMember(settings, self._serve, self._bounds, self._prefix, topic, listener)
+        if self._alone:
+            member.take_all(partitions)
+        else:
+            member.join()
         self._consumers.append(member)
         return member
 
@@ -123,10 +156,19 @@ class KafkaTransport:
         for producer in self._producers:
             producer.serve()
 
+    def _await_topics(self, names: set[str]) -> None:
+        """A broker answers that a topic is made before it shows it."""
+        give_up_at = time.monotonic() + REQUEST_TIMEOUT_S
+        while missing := names - _ask("asking for the topics", lambda: self._control.list_topics(timeout=REQUEST_TIMEOUT_S)).topics.keys():
+            if time.monotonic() > give_up_at:
+                raise TransportError(f"topics {', '.join(sorted(missing))} were made but do not show")
+            time.sleep(LEADER_WAIT_S)
+
     def _count(self, topic: Topic) -> int:
-        found = _ask(f"asking for {topic}", lambda: self._control.list_topics(topic.name, timeout=REQUEST_TIMEOUT_S)).topics[topic.name]
+        name = self._prefix + topic.name
+        found = _ask(f"asking for {name}", lambda: self._control.list_topics(name, timeout=REQUEST_TIMEOUT_S)).topics[name]
         if found.error is not None or not found.partitions:
-            raise TransportError(f"topic {topic} does not exist at {self._bootstrap_servers}; create the topics first")
+            raise TransportError(f"topic {name} does not exist at {self._bootstrap_servers}; create the topics first")
         return len(found.partitions)
 
     def _bounds(self, topic: Topic, partitions: Sequence[int]) -> Bounds:
@@ -134,7 +176,7 @@ class KafkaTransport:
         return {partition: (oldest[partition], ends[partition]) for partition in partitions}
 
     def _offsets(self, topic: Topic, partitions: Sequence[int], which: int) -> dict[int, int]:
-        places = [TopicPartition(topic.name, partition, which) for partition in partitions]
+        places = [TopicPartition(self._prefix + topic.name, partition, which) for partition in partitions]
         found = _ask(f"offsets of {topic}", lambda: self._control.offsets_for_times(places, timeout=REQUEST_TIMEOUT_S)) if places else []
         for place in found:
             if place.error is not None:

@@ -1,7 +1,14 @@
-"""Client settings for low latency that lose nothing; what is not named keeps librdkafka's default."""
+"""What the clients have in common: settings for low latency that lose nothing. What is not named keeps librdkafka's default."""
 
+import logging
+from collections import Counter
 from typing import Any
 
+from confluent_kafka import KafkaError
+
+LOGGER = logging.getLogger("common.io.kafka")
+#: The header that carries `Record.read_at_ns`, 8 bytes, big-endian.
+READ_AT_HEADER = "read-at-ns"
 #: A record that is not acknowledged by then ends the process; its restart replays.
 DELIVERY_TIMEOUT_MS = 120_000
 
@@ -74,3 +81,34 @@ def member_settings(connection: dict[str, Any], *, fetch_wait_max_ms: int, group
     """A group member by the classic protocol; static when it has an instance name, so that a restart moves no partition."""
     static = {"group.instance.id": instance} if instance else {}
     return {**connection, **_CONSUMER, **_MEMBER, **static, "fetch.wait.max.ms": fetch_wait_max_ms, "group.id": group, "auto.offset.reset": "earliest"}
+
+
+def log_error(error: KafkaError) -> None:
+    """Say when no broker is left; of single connections the library's own log tells already."""
+    LOGGER.log(logging.ERROR if error.code() == KafkaError._ALL_BROKERS_DOWN else logging.DEBUG, "%s", error.str())  # noqa: SLF001 - librdkafka's own
+
+
+class Repeated(logging.Filter):
+    """Lets a kind of line through once in ten seconds: a broker that is away would fill the log, several lines a second."""
+
+    INTERVAL_S = 10.0
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._next: dict[tuple[object, ...], float] = {}
+        self._hidden: Counter[tuple[object, ...]] = Counter()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Lines are of a kind when level, form and first argument agree; the library's is its facility, such as FAIL."""
+        first = record.args[:1] if isinstance(record.args, tuple) else ()
+        kind = (record.levelno, record.msg, *first)
+        if record.created < self._next.get(kind, 0.0):
+            self._hidden[kind] += 1
+            return False
+        self._next[kind] = record.created + self.INTERVAL_S
+        if hidden := self._hidden.pop(kind, 0):
+            record.msg = f"{record.msg} (and {hidden} alike before)"
+        return True
+
+
+LOGGER.addFilter(Repeated())

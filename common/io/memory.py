@@ -4,14 +4,13 @@ It is deterministic: what a poll returns depends on what was sent and on the ord
 A killed service is its transport dropped or abandoned; a new transport with the same `instance` takes its place in the group.
 """
 
-import threading
-import zlib
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from common.errors import InvariantBroken, TransportError
 from common.io.limits import require_size
+from common.io.memory_broker import Log, MemoryBroker
 from common.processor import GroupListener, Position, Record
 from common.topics import Topic
 
@@ -28,112 +27,12 @@ class Faults:
     release: Callable[[Topic, int, int], int] | None = None
 
 
-class _Log:
-    """One partition."""
-
-    __slots__ = ("first_offset", "records")
-
-    def __init__(self) -> None:
-        self.first_offset = 0
-        self.records: list[Record] = []
-
-    @property
-    def end(self) -> int:
-        return self.first_offset + len(self.records)
-
-
-class _Group:
-    """The members of a consumer group on one topic and what they committed."""
-
-    def __init__(self) -> None:
-        self.members: dict[str, _Member] = {}
-        self.generation = 0
-        self.committed: dict[int, int] = {}
-
-    def settled(self) -> bool:
-        """Whether every member has given up what it had before this generation."""
-        return all(member.joined == self.generation for member in self.members.values())
-
-    def share_of(self, name: str, partitions: int) -> list[int]:
-        """The range of partitions of a member: neighbours, sizes that differ by one at most, the first ones larger."""
-        place, count = sorted(self.members).index(name), len(self.members)
-        size, larger = divmod(partitions, count)
-        first = place * size + min(place, larger)
-        return list(range(first, first + size + (place < larger)))
-
-
-class MemoryBroker:
-    """The shared logs and groups; topics come into being at first use, all with the same number of partitions."""
-
-    def __init__(self, partitions: int = 4) -> None:
-        self.partitions = partitions
-        self.changed = threading.Condition()
-        self._waiting = 0
-        self._logs: dict[str, list[_Log]] = {}
-        self._groups: dict[tuple[str, str], _Group] = {}
-        self._partition_of: dict[str, int] = {}
-
-    def logs(self, topic: Topic) -> list[_Log]:
-        """The partitions of a topic."""
-        logs = self._logs.get(topic.name)
-        if logs is None:
-            logs = self._logs.setdefault(topic.name, [_Log() for _ in range(self.partitions)])
-        return logs
-
-    def log(self, topic: Topic, partition: int) -> _Log:
-        """One partition; raises TransportError when there is none of that number."""
-        if not 0 <= partition < self.partitions:
-            raise TransportError(f"{topic}/{partition} does not exist: the topic has {self.partitions} partitions")
-        return self.logs(topic)[partition]
-
-    def group(self, topic: Topic, name: str) -> _Group:
-        """A consumer group of a topic."""
-        return self._groups.setdefault((topic.name, name), _Group())
-
-    def partition_of(self, key: str) -> int:
-        """The partition of a key: the same in every run and process."""
-        partition = self._partition_of.get(key)
-        if partition is None:
-            partition = self._partition_of[key] = zlib.crc32(key.encode()) % self.partitions
-        return partition
-
-    def append(self, topic: Topic, partition: int, key: str, value: bytes, read_at_ns: int = 0) -> None:
-        """Write a record at the end of a partition."""
-        with self.changed:
-            log = self.log(topic, partition)
-            records = log.records
-            records.append(Record(topic, partition, log.first_offset + len(records), key, value, read_at_ns))
-            if self._waiting:
-                self.changed.notify_all()
-
-    def wait_for(self, condition: Callable[[], bool], timeout_s: float) -> None:
-        """Wait for a record or another change that makes the condition true; the caller holds `changed`."""
-        self._waiting += 1
-        try:
-            self.changed.wait_for(condition, timeout_s)
-        finally:
-            self._waiting -= 1
-
-    def records(self, topic: Topic) -> list[Record]:
-        """All records of a topic, partition by partition; for tests and reports."""
-        with self.changed:
-            return [record for log in self.logs(topic) for record in log.records]
-
-    def truncate(self, topic: Topic, partition: int, first_offset: int) -> None:
-        """Forget what lies before an offset, as retention does."""
-        with self.changed:
-            log = self.log(topic, partition)
-            keep_from = min(max(first_offset, log.first_offset), log.end)
-            del log.records[: keep_from - log.first_offset]
-            log.first_offset = keep_from
-
-
 class _Cursor:
     """A reader's place in one partition."""
 
     __slots__ = ("log", "offset", "partition", "paused", "topic")
 
-    def __init__(self, log: _Log, position: Position) -> None:
+    def __init__(self, log: Log, position: Position) -> None:
         self.topic, self.partition, offset = position
         self.log = log
         self.offset = offset or log.first_offset
@@ -408,3 +307,6 @@ class MemoryTransport:
         """End as a killed process does: nothing is flushed, no listener is called, groups go on without it."""
         for handle in self._handles:
             handle.abandon()
+
+
+__all__ = ["Faults", "MemoryBroker", "MemoryTransport"]

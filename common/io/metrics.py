@@ -111,6 +111,15 @@ class PrometheusObserver:
         """Sum of a counter over all its labels."""
         return sum(sample.value for metric in self._counters.families[name].collect() for sample in metric.samples)
 
+    def level(self, name: str) -> float:
+        """Value of a gauge without labels."""
+        return sum(sample.value for metric in self._gauges.families[name].collect() for sample in metric.samples)
+
+    def distribution(self, name: str) -> tuple[float, float]:
+        """Count and sum of a histogram without labels."""
+        samples = {sample.name: sample.value for metric in self._histograms.families[name].collect() for sample in metric.samples if not sample.labels}
+        return samples[f"{name}_count"], samples[f"{name}_sum"]
+
     def exposition(self) -> bytes:
         """All metrics in Prometheus' text format; takes milliseconds, so not for the event loop."""
         return generate_latest(self._registry)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import confluent_kafka
 
-from common.io.kafka_clients import LOGGER
+from common.io.kafka_settings import LOGGER
 from common.topics import ALL_TOPICS, Topic
 
 FETCH_WAIT_MAX_MS = 1

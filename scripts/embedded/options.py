@@ -102,10 +102,14 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str] = os.environ)
     """Read the command line; wrong usage ends the program with status 2."""
     made = parser()
     asked = made.parse_args(arguments)
+    # The script that starts this changes to the project's folder.
+    caller = Path(environment.get("DEMO_CALLER_DIR", "."))
+    asked.recording = asked.recording and caller / asked.recording
+    asked.summary = asked.summary and caller / asked.summary
     if asked.data == "live" and asked.recording:
         made.error("--data live takes no --recording")
-    if asked.summary and not asked.summary.absolute().parent.is_dir():
-        made.error(f"--summary {asked.summary}: there is no folder {asked.summary.absolute().parent}")
+    if asked.summary and not asked.summary.parent.is_dir():
+        made.error(f"--summary {asked.summary}: there is no folder {asked.summary.parent}")
     if not 1024 <= asked.base_port <= 65500:
         made.error(f"--base-port {asked.base_port} is not between 1024 and 65500")
     asked.kafka = environment.get("KAFKA_BOOTSTRAP_SERVERS", "")

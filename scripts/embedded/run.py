@@ -1,17 +1,19 @@
 """The embedded run from the first port check to the last process stopped."""
 
 import contextlib
+import os
 import shutil
 import signal
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from common.errors import ConfigurationError, CryptoBotError
+from common.errors import CryptoBotError
 from common.io.kafka import KafkaTransport
 from common.io.mock_broker import MockBroker
+from common.settings import Settings, load
 from common.topics import ALL_TOPICS
 from scripts.embedded.monitor import TopicWatch, ask
 from scripts.embedded.options import Options
@@ -42,6 +44,7 @@ class Run:
         self.infos: dict[str, Mapping[str, Any]] = {}
         self.resident_mb: dict[str, float] = {}
         self.simulator: Mapping[str, Any] = {}
+        self.positions: Mapping[str, Mapping[str, Any]] = {}
         self.processes: list[Supervised] = []
         self.started_at = time.monotonic()
         self.interrupted = False
@@ -60,6 +63,8 @@ class Run:
             transport, environment = self._servers(stack)
             watch = TopicWatch(transport, self.tally)
             stack.callback(watch.close)
+            if self.options.kafka:
+                stack.callback(transport.delete_topics, ALL_TOPICS)
             self.processes = processes_of(self.options, environment, self.folder / "logs")
             stack.callback(self._stop)
             try:
@@ -81,11 +86,12 @@ class Run:
             bootstrap,
             fetch_wait_max_ms=500 if self.options.kafka else MOCK_FETCH_WAIT_MS,
             client_id="embedded",
-            topic_prefix=prefix.get("TOPIC_PREFIX", ""),
+            **({"topic_prefix": prefix["TOPIC_PREFIX"]} if prefix else {}),
         )
         stack.callback(transport.close)
         transport.connect(timeout_s=15)
-        transport.ensure_topics(ALL_TOPICS)
+        if self.options.kafka:
+            transport.ensure_topics(ALL_TOPICS, load(Settings, os.environ).topic_partitions)
         return transport, environment_of(self.options, bootstrap, redis_url, self.folder, self.profile) | prefix
 
     def _play(self, watch: TopicWatch) -> None:
@@ -152,6 +158,9 @@ class Run:
                 self.simulator = ask(self.port(SIMULATOR), "/simulator/status")[1] or self.simulator
             else:
                 self.infos[process.name] = ask(self.port(process.name), "/info")[1] or self.infos.get(process.name, {})
+            if process.name == "execution-service":
+                found = ask(self.port(process.name), "/positions")[1].get("positions", ())
+                self.positions = {position["pair"]: position for position in found} or self.positions
             self.resident_mb[process.name] = process.resident_mb() or self.resident_mb.get(process.name, 0.0)
 
     def _stop(self) -> None:
@@ -159,7 +168,7 @@ class Run:
 
 
 @contextlib.contextmanager
-def _signals_raise() -> Any:
+def _signals_raise() -> Iterator[None]:
     """SIGTERM ends the run as Ctrl-C does."""
 
     def interrupt(_number: int, _frame: FrameType | None) -> None:
@@ -170,8 +179,3 @@ def _signals_raise() -> Any:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
-
-
-def configuration_lines(error: ConfigurationError) -> Sequence[str]:
-    """What to print for a wrong configuration."""
-    return error.problems

@@ -1,8 +1,10 @@
 """The summary of a run: for people and as JSON."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
+from scripts.embedded.options import ROOT
 from scripts.embedded.plan import SERVICES
 from scripts.embedded.run import Run
 
@@ -10,10 +12,10 @@ from scripts.embedded.run import Run
 def summarise(run: Run, profile: str) -> dict[str, Any]:
     """Everything that a run did; `problems` is empty when all went well."""
     tally = run.tally
-    accounting = run.infos.get("ingestion-service", {}).get("details", {}).get("accounting", {})
+    accounting = run.infos.get("ingestion-service", {}).get("details", {})
     latency = run.infos.get("execution-service", {}).get("details", {}).get("tick_to_decision_ms", {})
     return {
-        "recording": str(run.options.recording),
+        "recording": shown_path(run.options.recording),
         "profile": profile,
         "frames": accounting.get("frames", 0),
         "ticks": accounting.get("ticks", 0),
@@ -32,6 +34,11 @@ def summarise(run: Run, profile: str) -> dict[str, Any]:
         "services": services_of(run),
         "problems": problems_of(run, accounting),
     }
+
+
+def shown_path(path: Path) -> str:
+    """A path within the project relative to it, others whole."""
+    return str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else str(path)
 
 
 def services_of(run: Run) -> dict[str, dict[str, Any]]:
@@ -87,6 +94,14 @@ def lines_of(summary: Mapping[str, Any], run: Run) -> list[str]:
         lines.append(f"no trades   {why_no_trade(run)}")
     lines += [f"problem     {problem}" for problem in summary["problems"]]
     return lines
+
+
+def what_it_did(run: Run) -> str:
+    """One sentence on a run, for the run beside it."""
+    counts = run.tally.counts
+    if counts["decisions"]:
+        return f"{counts['decisions']} decisions, {counts['round_trips']} round trips, net {run.tally.money()['net_pnl_usd']:+,.2f} USD"
+    return f"no trade: {why_no_trade(run)}"
 
 
 def why_no_trade(run: Run) -> str:

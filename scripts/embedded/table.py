@@ -17,6 +17,7 @@ from scripts.embedded.run import Run
 from scripts.embedded.tally import CENT, PairView
 
 PLAIN_LINE_EVERY_S = 5.0
+PACE_OVER_S = 0.5
 
 
 def progress_of(simulator: Mapping[str, Any]) -> float:
@@ -38,7 +39,7 @@ class Screen:
         self._title = title
         self._live = Live(console=console, auto_refresh=False, transient=False) if console.is_terminal else None
         self._next_line_at = 0.0
-        self._rates: dict[str, tuple[float, float, float]] = {}
+        self._paces: dict[str, tuple[float, Mapping[str, float], tuple[str, ...]]] = {}
 
     def __enter__(self) -> "Screen":
         if self._live:
@@ -61,6 +62,11 @@ class Screen:
             self._next_line_at = time.monotonic() + PLAIN_LINE_EVERY_S
             self.say(plain_line(run))
 
+    def finish(self, run: Run) -> None:
+        """Show the end of a run."""
+        self._next_line_at = 0.0
+        self.show(run)
+
     def _render(self, run: Run) -> Group:
         share = progress_of(run.simulator)
         elapsed = time.monotonic() - run.started_at
@@ -71,43 +77,43 @@ class Screen:
         table = Table(title="pairs", title_justify="left", expand=False)
         for name in ("pair", "y", "x", "z", "entry", "exit", "stop", "model", "verdict", "state", "blocked by", "position y / x", "trips", "P&L USD"):
             table.add_column(name, justify="left" if name in {"pair", "model", "verdict", "state", "blocked by"} else "right", no_wrap=True)
-        prices = run.infos.get("execution-service", {}).get("details", {}).get("prices", {})
         for pair, view in run.tally.pairs.items():
-            table.add_row(pair, *pair_cells(view, prices.get(pair, {})))
+            table.add_row(pair, *pair_cells(view, run.positions.get(pair, {})))
         return table
 
     def _services(self, run: Run) -> Table:
         table = Table(title="services", title_justify="left", expand=False)
-        for name in ("service", "status", "records/s", "step ms", "lag", "restarts", "memory MB"):
-            table.add_column(name, justify="left" if name in {"service", "status"} else "right")
+        for name in ("service", "state", "records/s", "step ms", "input age ms", "lag", "restarts", "memory MB"):
+            table.add_column(name, justify="left" if name in {"service", "state"} else "right")
         restarts = {process.name: process.restarts for process in run.processes}
         for name in SERVICES:
-            activity = run.infos.get(name, {}).get("activity", {})
-            rate = self._rate(name, float(activity.get("consumed", 0)))
-            step_ms = f"{activity.get('step_ms', 0.0):.2f}"
-            cells = (f"{rate:,.0f}", step_ms, str(activity.get("lag", 0)), str(restarts.get(name, 0)), f"{run.resident_mb.get(name, 0):.0f}")
-            table.add_row(name, str(run.infos.get(name, {}).get("status", "starting")), *cells)
+            info = run.infos.get(name, {})
+            state = "starting" if not info else "ready" if info.get("ready") else "not ready"
+            last = (str(int(info.get("activity", {}).get("lag", 0))), str(restarts.get(name, 0)), f"{run.resident_mb.get(name, 0):.0f}")
+            table.add_row(name, state, *self._pace(name, info.get("activity", {})), *last)
         return table
 
-    def _rate(self, name: str, consumed: float) -> float:
-        """Records a second, over at least half a second."""
+    def _pace(self, name: str, activity: Mapping[str, float]) -> tuple[str, ...]:
+        """Records a second, mean time of a step and mean age of the input, over at least half a second."""
         now = time.monotonic()
-        at, before, rate = self._rates.get(name, (now, consumed, 0.0))
-        if now - at >= 0.5:  # noqa: PLR2004 - seconds
-            rate = max(0.0, consumed - before) / (now - at)
-            at, before = now, consumed
-        self._rates[name] = (at, before, rate)
-        return rate
+        at, before, shown = self._paces.get(name, (now, activity, ("-", "-", "-")))
+        if now - at >= PACE_OVER_S and before:
+            grown = {key: value - before.get(key, 0) for key, value in activity.items()}
+            step_ms = 1e3 * grown["step_seconds"] / max(1, grown["steps"])
+            age_ms = 1e3 * grown["input_age_seconds"] / max(1, grown["inputs_timed"])
+            shown = f"{max(0.0, grown['consumed']) / (now - at):,.0f}", f"{step_ms:.2f}", f"{age_ms:,.1f}"
+            at, before = now, activity
+        self._paces[name] = (at, before or activity, shown)
+        return shown
 
 
-def pair_cells(view: PairView, prices: Mapping[str, str]) -> tuple[str, ...]:
+def pair_cells(view: PairView, position: Mapping[str, Any]) -> tuple[str, ...]:
     """The cells of one pair."""
     mark, signal = view.mark, view.signal
     thresholds = signal.thresholds if signal else None
     ready = thresholds is not None and thresholds.status is m.ModelStatus.READY
     return (
-        prices.get("y", "-"),
-        prices.get("x", "-"),
+        *(f"{price:,.6g}" if (price := position.get(name)) else "-" for name in ("y_price", "x_price")),
         f"{mark.z:+.2f}" if mark and mark.z is not None else "-",
         *((f"{value:.2f}" for value in (thresholds.entry_z, thresholds.exit_z, thresholds.stop_z)) if thresholds and ready else ("-", "-", "-")),
         thresholds.volatility_model.value if thresholds else "-",

@@ -33,9 +33,11 @@ NAME: Final = "exchange-simulator"
 _PING_EVERY_S: Final = 180.0
 _PONG_WITHIN_S: Final = 600.0
 #: Frames that a client may have to read at most; what a connection loses when it breaks is bounded by this and the client's own buffer.
-_FRAMES_ON_THEIR_WAY: Final = 256
-_PING_EVERY_FRAMES: Final = 64
-_STOP_TIMEOUT_S: Final = 1.0
+_FRAMES_ON_THEIR_WAY: Final = 512
+_PING_EVERY_FRAMES: Final = 128
+_NO_PONG: Final = (1008, "no pong")
+_CLOSE_TIMEOUT_S: Final = 10.0
+_STOP_TIMEOUT_S: Final = 0.5
 _INVALID_SYMBOL: Final = {"code": -1121, "msg": "Invalid symbol."}
 
 
@@ -111,26 +113,30 @@ class Simulator:
         return handle
 
     async def _serve(self, request: web.Request, listener: Listener) -> web.StreamResponse:
-        # The end may be read late: a client that pauses must still get the last frames and the closing code.
-        socket_ = web.WebSocketResponse(timeout=_PONG_WITHIN_S, autoping=False, autoclose=False, compress=False, max_msg_size=1024 * 1024)
+        socket_ = web.WebSocketResponse(timeout=_CLOSE_TIMEOUT_S, autoping=False, autoclose=False, compress=False, max_msg_size=1024 * 1024)
         await socket_.prepare(request)
         self._sockets.add(socket_)
         self._log.info("client connected", path=request.path_qs)
         reader = _Reader()
-        tasks = [asyncio.ensure_future(self._pump(socket_, listener, reader)), asyncio.ensure_future(_keep_alive(socket_, reader))]
+        parts = [self._listen(socket_, listener, reader), self._pump(socket_, listener, reader), _keep_alive(socket_, reader)]
+        tasks = [asyncio.ensure_future(part) for part in parts]
         self.player.join(listener)
         try:
-            await self._listen(socket_, listener, reader)
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            closing = listener.end if tasks[1].done() else _NO_PONG if tasks[2].done() else None
         finally:
             # First of all the others play on: this client may take its time to read what is on its way.
             self.player.leave(listener)
-            with contextlib.suppress(TimeoutError, asyncio.CancelledError):
-                await asyncio.wait_for(socket_.close(drain=False), _STOP_TIMEOUT_S)
             for task in tasks:
                 task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            errors = await asyncio.gather(*tasks, return_exceptions=True)
             self._sockets.discard(socket_)
-            self._log.info("client gone", path=request.path_qs, close_code=socket_.close_code)
+        # Only now that nobody reads from the socket any more does it wait for the client's own close, as it must before it lets go.
+        await _close(socket_, *(closing or (1000, "")))
+        for error in errors:
+            if isinstance(error, Exception) and not isinstance(error, ConnectionError):
+                self._log.error("connection failed", path=request.path_qs, exc_info=error)
+        self._log.info("client gone", path=request.path_qs, close_code=socket_.close_code)
         return socket_
 
     async def _listen(self, socket_: web.WebSocketResponse, listener: Listener, reader: "_Reader") -> None:
@@ -146,22 +152,19 @@ class Simulator:
                 self.player.subscribed(listener)
 
     async def _pump(self, socket_: web.WebSocketResponse, listener: Listener, reader: "_Reader") -> None:
-        """Send what waits, as fast as the client takes it."""
+        """Send what waits, as fast as the client takes it; returns when it has read the last frame."""
         outbox, text = listener.outbox, WSMsgType.TEXT
-        with contextlib.suppress(ConnectionError):
-            while True:
-                while outbox:
-                    frame = outbox.popleft()
-                    await socket_.send_frame(frame.combined if listener.subscriptions.combined else frame.data, text)
-                    await reader.keep_up(socket_)
-                self.player.drained()
-                if listener.end is not None and not outbox:
-                    code, reason = listener.end
-                    # A close frame has room for 123 bytes of reason.
-                    await socket_.close(code=code, message=reason.encode()[:123])
-                    return
-                await listener.wake.wait()
-                listener.wake.clear()
+        while True:
+            while outbox:
+                frame = outbox.popleft()
+                await socket_.send_frame(frame.combined if listener.subscriptions.combined else frame.data, text)
+                await reader.keep_up(socket_)
+            self.player.drained()
+            if listener.end is not None and not outbox:
+                await reader.has_read_all(socket_)
+                return
+            await listener.wake.wait()
+            listener.wake.clear()
 
     # --- REST --------------------------------------------------------------------------------------------------------
 
@@ -211,10 +214,16 @@ class _Reader:
     async def keep_up(self, socket_: web.WebSocketResponse) -> None:
         """Count a frame as sent, and wait while too many are on their way."""
         self._sent += 1
-        if self._sent % _PING_EVERY_FRAMES:
-            return
+        if self._sent % _PING_EVERY_FRAMES == 0:
+            await self._ask(socket_, self._sent - _FRAMES_ON_THEIR_WAY)
+
+    async def has_read_all(self, socket_: web.WebSocketResponse) -> None:
+        """Wait until nothing is on its way."""
+        await self._ask(socket_, self._sent)
+
+    async def _ask(self, socket_: web.WebSocketResponse, needed: int) -> None:
         await socket_.ping(b"%d" % self._sent)
-        while self._sent - self._read > _FRAMES_ON_THEIR_WAY:
+        while self._read < needed:
             self._progress.clear()
             await self._progress.wait()
 
@@ -226,12 +235,16 @@ class _Reader:
 
 
 async def _keep_alive(socket_: web.WebSocketResponse, reader: _Reader) -> None:
-    """Ping as the exchange does, and drop a client that has been silent for too long."""
-    with contextlib.suppress(ConnectionError):
-        while time.monotonic() - reader.heard_at < _PONG_WITHIN_S:
-            await asyncio.sleep(_PING_EVERY_S)
-            await socket_.ping()
-        await socket_.close(code=1008, message=b"no pong")
+    """Ping as the exchange does; returns when the client has been silent for too long."""
+    while time.monotonic() - reader.heard_at < _PONG_WITHIN_S:
+        await asyncio.sleep(_PING_EVERY_S)
+        await socket_.ping()
+
+
+async def _close(socket_: web.WebSocketResponse, code: int, reason: str) -> None:
+    # A close frame has room for 123 bytes of reason. A connection that breaks while it is closed is closed.
+    with contextlib.suppress(ConnectionError, TimeoutError, asyncio.CancelledError):
+        await asyncio.wait_for(socket_.close(code=code, message=reason.encode()[:123], drain=False), _CLOSE_TIMEOUT_S)
 
 
 def _json(body: Any, status: int = 200) -> web.Response:

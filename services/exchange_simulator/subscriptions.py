@@ -29,7 +29,7 @@ def root_of(stream: str, market: Market) -> Root:
     return Root.PUBLIC if kind.startswith(("bookTicker", "!bookTicker", "depth", "rpiDepth")) else Root.MARKET
 
 
-class _Refused(Exception):  # noqa: N818 - an answer, not a fault
+class _RequestError(Exception):
     def __init__(self, code: int, message: str) -> None:
         self.answer = {"code": code, "msg": message}
         super().__init__(message)
@@ -63,15 +63,15 @@ class Subscriptions:
             return {"result": self._apply(request), "id": number}
         except (msgspec.DecodeError, ValueError, RecursionError):
             return {"code": _INVALID_JSON, "msg": "Invalid JSON: the message cannot be parsed", "id": None}
-        except _Refused as refused:
-            return refused.answer | {"id": number}
+        except _RequestError as error:
+            return error.answer | {"id": number}
 
     def _id(self, request: dict[str, Any]) -> Any:
         number = request.get("id")
         whole = isinstance(number, int) and not isinstance(number, bool) and (number >= 0 or self._market is Market.SPOT)
         if not (whole or (self._market is Market.SPOT and (number is None or _is_short_name(number)))):
             kind = "an unsigned integer" if self._market is Market.FUTURES else "an integer, null or an alphanumeric string of at most 36 characters"
-            raise _Refused(_INVALID_REQUEST, f"Invalid request: request ID must be {kind}")
+            raise _RequestError(_INVALID_REQUEST, f"Invalid request: request ID must be {kind}")
         return number
 
     def _apply(self, request: dict[str, Any]) -> Any:
@@ -79,7 +79,7 @@ class Subscriptions:
             case "SUBSCRIBE":
                 names = self._params(request)
                 if len(self._names.keys() | set(names)) > MAX_STREAMS:
-                    raise _Refused(_INVALID_REQUEST, f"Invalid request: too many parameters, a connection takes {MAX_STREAMS} streams")
+                    raise _RequestError(_INVALID_REQUEST, f"Invalid request: too many parameters, a connection takes {MAX_STREAMS} streams")
                 return self.add(names)
             case "UNSUBSCRIBE":
                 for name in self._params(request):
@@ -90,24 +90,24 @@ class Subscriptions:
             case "SET_PROPERTY" | "GET_PROPERTY" as method:
                 return self._property(method, request.get("params"))
             case None:
-                raise _Refused(_INVALID_REQUEST, "Invalid request: missing field `method`")
+                raise _RequestError(_INVALID_REQUEST, "Invalid request: missing field `method`")
             case other:
-                raise _Refused(_INVALID_REQUEST, f"Invalid request: unknown variant `{other}`, expected one of {', '.join(_METHODS)}")
+                raise _RequestError(_INVALID_REQUEST, f"Invalid request: unknown variant `{other}`, expected one of {', '.join(_METHODS)}")
 
     @staticmethod
     def _params(request: dict[str, Any]) -> list[str]:
         params = request.get("params")
         if not isinstance(params, list) or not params or not all(isinstance(name, str) for name in params):
-            raise _Refused(_INVALID_REQUEST, "Invalid request: params must be a list of stream names")
+            raise _RequestError(_INVALID_REQUEST, "Invalid request: params must be a list of stream names")
         return params
 
     def _property(self, method: str, params: Any) -> Any:
         if not isinstance(params, list) or not params or params[0] != "combined":
-            raise _Refused(_UNKNOWN_PROPERTY, "Unknown property")
+            raise _RequestError(_UNKNOWN_PROPERTY, "Unknown property")
         if method == "GET_PROPERTY":
             return self.combined
         if len(params) != 2 or not isinstance(params[1], bool):
-            raise _Refused(_NO_BOOLEAN, "Invalid value type: expected Boolean")
+            raise _RequestError(_NO_BOOLEAN, "Invalid value type: expected Boolean")
         self.combined = params[1]
         return None
 
@@ -115,7 +115,7 @@ class Subscriptions:
 def _request(text: str | bytes) -> dict[str, Any]:
     request = msgspec.json.decode(text)
     if not isinstance(request, dict):
-        raise _Refused(_INVALID_REQUEST, "Invalid request: an object is expected")
+        raise _RequestError(_INVALID_REQUEST, "Invalid request: an object is expected")
     return request
 
 

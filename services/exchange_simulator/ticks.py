@@ -96,7 +96,7 @@ class Survey:
         if b'"E":' in frame.combined:
             self.first_timed = self.first_timed or frame
             self.last_timed = frame
-        if frame.stream.endswith(("@bookTicker", "rade")):
+        if frame.stream.endswith(("@bookTicker", "@trade", "@aggTrade")):
             self._sample_price(frame)
 
     def extrapolate(self, scale: float) -> None:

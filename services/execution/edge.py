@@ -40,7 +40,7 @@ PROGRESS_INTERVAL_NS = 25_000_000
 CLEAR_INTERVAL_NS = NANOSECONDS
 SHOW_INTERVAL_NS = NANOSECONDS // 2
 #: A partition with more waiting records rests until half of them are gone; what they wait for lies before them or elsewhere.
-MAX_HELD_RECORDS = 20_000
+MAX_HELD_RECORDS = 5000
 #: Orders that are kept at hand for people.
 RECENT_ORDERS = 1000
 
@@ -75,7 +75,7 @@ class ExecutionService:
         self._batch = Batch()
         self._progress: dict[str, int] = {}
         self._unreported_ticks = self._progress_at_ns = self._cleared_at_ns = self._shown_at_ns = 0
-        self._uncleared = False
+        self._unpublished, self._uncleared = True, False
         self._consumer: Consumer | None = None
         self.snapshot = Snapshot()
 
@@ -103,7 +103,7 @@ class ExecutionService:
         records = self._consumer.poll(self._patience_s(timeout_s))
         now_ns = self._clock()
         for record in records:
-            self._route(record, now_ns)
+            self._route(record)
         self._engine.advance(now_ns)
         self._count(records)
         self._commit()
@@ -119,6 +119,7 @@ class ExecutionService:
         """Publish and forget what is committed; what is held is read again by the next start."""
         if self._consumer is None:
             return
+        self._publish()
         self._send_progress(self._clock())
         self._ledger.clear_published(self._producer)
         self._consumer.close()
@@ -141,13 +142,13 @@ class ExecutionService:
         }
         return Health(ready=self._consumer is not None, reason="" if self._consumer else "recovering", details=details)
 
-    def _route(self, record: Record, now_ns: int) -> None:
+    def _route(self, record: Record) -> None:
         """Hand a record to the engine; what cannot be used becomes a dead letter."""
         self._offsets.read(record)
         try:
             message = self._decoders[record.topic].decode(record.value)
             if record.topic == HEDGE_RATIOS:
-                self._engine.take_hedge(Held(message, record.partition, record.offset, record.read_at_ns, now_ns))
+                self._engine.take_hedge(Held(message, record.partition, record.offset, record.read_at_ns))
             elif record.topic == COMMANDS:
                 self._engine.take_command(message)
             elif isinstance(message, RiskSignal) and self._engine.take_signal(message):
@@ -167,15 +168,18 @@ class ExecutionService:
         batch.states = engine.taken()
         self._ledger.commit(batch)
         self._batch = Batch()
+        self._unpublished = True
         self._observer.observe("crypto_bot_ledger_commit_seconds", (self._clock() - began_ns) / NANOSECONDS)
         for outputs, _ in batch.outputs:
             report(self._observer, outputs)
             self._orders.update((output.client_id, output) for output in outputs if isinstance(output, OrderEvent))
 
     def _publish(self) -> None:
-        if published := self._ledger.publish(self._producer):
-            self._uncleared = True
-            self._observer.count("crypto_bot_records_produced_total", published, topic=EXECUTIONS.name)
+        if not self._unpublished:
+            return
+        published = self._ledger.publish(self._producer)
+        self._unpublished, self._uncleared = False, True
+        self._observer.count("crypto_bot_records_produced_total", published, topic=EXECUTIONS.name)
 
     def _observe_decisions(self) -> None:
         """Time from the socket to the decision, published if there was one."""

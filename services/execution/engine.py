@@ -25,6 +25,8 @@ class Engine:
         self._queues = {pair: PairQueue(self.states[pair], each.bar_interval_ns) for pair, each in params.items()}
         self._signals: dict[str, dict[tuple[int, int], RiskSignal]] = {pair: {} for pair in params}
         self._max_wait_ns = max_wait_ns
+        #: Live pairs that wait: for which bar, and the wall time since when.
+        self._waiting_since: dict[str, tuple[int, int]] = {}
         self._touched: set[str] = set()
         self._changed: set[str] = set()
         self.urgent = False
@@ -72,13 +74,15 @@ class Engine:
         for pair in self._touched:
             self._drain(pair)
         self._touched.clear()
-        for pair in self._waiting():
-            self._expire(pair, now_ns)
+        self._note_waits(now_ns)
+        for pair in [pair for pair, (_, since_ns) in self._waiting_since.items() if now_ns - since_ns >= self._max_wait_ns]:
+            self._expire(pair)
+        self._note_waits(now_ns)
 
     def patience_ns(self, now_ns: int) -> int | None:
         """How long the first live hold has left; None when nothing can expire."""
-        ends = [self._queues[pair].head.polled_at_ns + self._max_wait_ns for pair in self._waiting()]
-        return max(0, min(ends) - now_ns) if ends else None
+        ends = [since_ns + self._max_wait_ns - now_ns for _, since_ns in self._waiting_since.values()]
+        return max(0, min(ends)) if ends else None
 
     def taken(self) -> dict[str, PairState]:
         """Return the states that have changed since the last call, and forget what was done since then."""
@@ -107,12 +111,20 @@ class Engine:
     def _waiting(self) -> list[str]:
         return [pair for pair, queue in self._queues.items() if queue and self.states[pair].feed is Feed.LIVE]
 
-    def _expire(self, pair: str, now_ns: int) -> None:
-        """Begin bars whose signal has not come in time, until one need not be waited for or may still be."""
-        queue = self._queues[pair]
-        while queue and now_ns - queue.head.polled_at_ns >= self._max_wait_ns:
-            self._apply(pair, processor.expire(self.params[pair], self.states[pair], where(queue.head.message).bar), 0)
-            self._drain(pair)
+    def _note_waits(self, now_ns: int) -> None:
+        self._waiting_since = {pair: self._since(pair, now_ns) for pair in self._waiting()}
+
+    def _since(self, pair: str, now_ns: int) -> tuple[int, int]:
+        """The bar that a pair waits to begin, and since when."""
+        bar = where(self._queues[pair].head.message).bar
+        known = self._waiting_since.get(pair)
+        return known if known and known[0] == bar else (bar, now_ns)
+
+    def _expire(self, pair: str) -> None:
+        """Begin a bar whose signal has not come in time. The next bar has its own time to wait."""
+        bar, _ = self._waiting_since.pop(pair)
+        self._apply(pair, processor.expire(self.params[pair], self.states[pair], bar), 0)
+        self._drain(pair)
 
     def _drain(self, pair: str) -> None:
         queue, signals = self._queues[pair], self._signals[pair]

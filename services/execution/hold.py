@@ -26,9 +26,8 @@ class Held(NamedTuple):
     message: HedgeMessage
     partition: int
     offset: int
+    #: Wall time at which the frame behind it was read from the socket.
     read_at_ns: int
-    #: Wall time at which it was polled, for the live time-out only.
-    polled_at_ns: int
 
 
 class Release(NamedTuple):

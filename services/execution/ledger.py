@@ -9,9 +9,10 @@ import fcntl
 import os
 import sqlite3
 import weakref
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -78,29 +79,35 @@ CREATE TABLE commands (
 ) STRICT;
 """
 
-_WHERE = ("pair", "session", "bar", "seq", "event_time_ns")
-#: Table and columns of each message; a column is the field of the same name.
-_TABLES: Mapping[type[Execution], tuple[str, tuple[str, ...]]] = {
-    Decision: ("decisions", (*_WHERE, "action", "reason", "z", "beta", "scale", "notional_usd", "gates")),
-    Fill: ("fills", (*_WHERE, "trade_id", "client_id", "leg", "symbol", "side", "quantity", "price", "fee_usd", "realised_usd")),
-    FundingPayment: ("funding", (*_WHERE, "leg", "symbol", "amount_usd")),
-    RoundTrip: (
-        "round_trips",
-        (*_WHERE, "action", "direction", "opened_seq", "opened_bar", "gross_usd", "fees_usd", "funding_usd", "net_usd", "unhedged_usd_seconds"),
-    ),
-    Mark: (
+
+class _Table:
+    """Where a message goes: a column is the field of the same name, then come those that are worked out."""
+
+    def __init__(self, name: str, columns: str, *, extra: Sequence[str] = ()) -> None:
+        fields = columns.split()
+        self.values: Callable[[Execution], tuple[Any, ...]] = attrgetter(*fields)
+        names = [*fields, *extra]
+        # Tables and columns are this module's constants.
+        self.insert = f"INSERT INTO {name} ({', '.join(names)}) VALUES ({', '.join('?' * len(names))})"  # noqa: S608
+
+
+_WHERE = "pair session bar seq event_time_ns "
+_TABLES: Mapping[type[Execution], _Table] = {
+    Decision: _Table("decisions", _WHERE + "action reason z beta scale notional_usd gates"),
+    Fill: _Table("fills", _WHERE + "trade_id client_id leg symbol side quantity price fee_usd realised_usd"),
+    FundingPayment: _Table("funding", _WHERE + "leg symbol amount_usd"),
+    RoundTrip: _Table("round_trips", _WHERE + "action direction opened_seq opened_bar gross_usd fees_usd funding_usd net_usd unhedged_usd_seconds"),
+    Mark: _Table(
         "marks",
-        (
-            *_WHERE,
-            *("state", "y_quantity", "x_quantity", "realised_usd", "fees_usd", "funding_usd", "wallet_usd", "unrealised_usd", "equity_usd"),
-            *("gross_exposure_usd", "orders_in_bar", "blocking_gate", "z"),
-        ),
+        _WHERE + "state y_quantity x_quantity realised_usd fees_usd funding_usd wallet_usd unrealised_usd equity_usd gross_exposure_usd "
+        "orders_in_bar blocking_gate z",
     ),
-    HoldExpired: ("holds", ("pair", "session", "bar", "seq", "risk_bar")),
-    CommandApplied: ("commands", ("pair", "command_id", "kind", "session", "bar", "seq")),
+    HoldExpired: _Table("holds", "pair session bar seq risk_bar"),
+    CommandApplied: _Table("commands", "pair command_id kind session bar seq"),
 }
-_ORDER_COLUMNS = (*_WHERE, "client_id", "leg", "symbol", "side", "quantity", "reduce_only")
-_EVENT_COLUMNS = (*_WHERE, "client_id", "status", "filled", "reason")
+_ORDERS = _Table("orders", _WHERE + "client_id leg symbol side quantity reduce_only")
+_ORDER_EVENTS = _Table("order_events", _WHERE + "client_id status filled reason", extra=["payload"])
+_FIRST_EVENTS = frozenset({OrderStatus.INTENT, OrderStatus.REJECTED})
 
 
 @dataclass(slots=True)
@@ -160,8 +167,8 @@ class Ledger:
             with self._database.transaction() as connection:
                 self._save_states(connection, batch.states)
                 self._save_signals(connection, batch.signals)
+                self._record(connection, (output for outputs, _ in batch.outputs for output in outputs))
                 for outputs, read_at_ns in batch.outputs:
-                    self._record(connection, outputs)
                     self._database.enqueue([Output(EXECUTIONS, output.pair, output) for output in outputs], read_at_ns=read_at_ns)
                 self._database.enqueue(batch.dead_letters)
                 self._database.set_positions(batch.positions)
@@ -199,25 +206,27 @@ class Ledger:
         )
 
     def _record(self, connection: sqlite3.Connection, outputs: Iterable[Execution]) -> None:
+        rows: dict[_Table, list[tuple[Any, ...]]] = {}
         for output in outputs:
             if isinstance(output, OrderEvent):
-                if output.status in {OrderStatus.INTENT, OrderStatus.REJECTED}:
-                    self._insert(connection, "orders", _ORDER_COLUMNS, output)
-                self._insert(connection, "order_events", _EVENT_COLUMNS, output, payload=self._json(output))
+                if output.status in _FIRST_EVENTS:
+                    rows.setdefault(_ORDERS, []).append(self._row(_ORDERS, output))
+                rows.setdefault(_ORDER_EVENTS, []).append((*self._row(_ORDER_EVENTS, output), self._json(output)))
             else:
-                table, columns = _TABLES[type(output)]
-                self._insert(connection, table, columns, output)
+                table = _TABLES[type(output)]
+                rows.setdefault(table, []).append(self._row(table, output))
+        # Orders come before what refers to them.
+        for table in sorted(rows, key=lambda each: each is not _ORDERS):
+            connection.executemany(table.insert, rows[table])
 
-    def _insert(self, connection: sqlite3.Connection, table: str, columns: Sequence[str], message: Execution, **extra: str) -> None:
-        names = (*columns, *extra)
-        values = [*(self._column(getattr(message, column)) for column in columns), *extra.values()]
-        # Table and columns are this module's constants.
-        connection.execute(f"INSERT INTO {table} ({', '.join(names)}) VALUES ({', '.join('?' * len(names))})", values)  # noqa: S608
+    def _row(self, table: _Table, message: Execution) -> tuple[Any, ...]:
+        return tuple([self._column(value) for value in table.values(message)])
 
     def _column(self, value: Any) -> Any:
-        if isinstance(value, Decimal):
+        kind = type(value)
+        if kind is Decimal:
             return str(value)
-        return self._json(value) if isinstance(value, tuple) else value
+        return self._json(value) if kind is tuple else value
 
     def _json(self, value: Any) -> str:
         return self._encoder.encode(value).decode()

@@ -13,6 +13,7 @@ class Offsets:
     def __init__(self, positions: Iterable[Position], partitions: Mapping[Topic, int]) -> None:
         self._next = {(topic, partition): 0 for topic, count in partitions.items() for partition in range(count)}
         self._next.update({(topic, partition): offset for topic, partition, offset in positions})
+        self._stored = dict(self._next)
 
     def require_within(self, ends: Mapping[Topic, Mapping[int, int]]) -> None:
         """Raise ConfigurationError when a topic ends before the place that was read to."""
@@ -34,11 +35,12 @@ class Offsets:
         return [Position(topic, partition, offset) for (topic, partition), offset in self._next.items()]
 
     def to_store(self, held_from: Mapping[int, tuple[int, int]]) -> list[Position]:
-        """Where a successor goes on: records that wait are read again, so their first offset counts."""
-        return [
-            position._replace(offset=held_from[position.partition][0]) if position.topic == HEDGE_RATIOS and position.partition in held_from else position
-            for position in self.to_read()
-        ]
+        """Where a successor goes on, as far as it has changed: records that wait are read again, so their first offset counts."""
+        goes_on = dict(self._next)
+        goes_on.update({(HEDGE_RATIOS, partition): first for partition, (first, _) in held_from.items()})
+        changed = [Position(*place, offset) for place, offset in goes_on.items() if self._stored[place] != offset]
+        self._stored = goes_on
+        return changed
 
 
 class Brake:

@@ -69,10 +69,11 @@ class MemoryArena:
 class KafkaArena:
     """A killed connection stays open until the end of the test: a process that hangs, whose place another takes."""
 
+    name = "kafka"
     fetch_wait_max_ms = 500
+    alone = False
 
-    def __init__(self, name: str, bootstrap_servers: str) -> None:
-        self.name = name
+    def __init__(self, bootstrap_servers: str) -> None:
         self._bootstrap_servers = bootstrap_servers
         self._transports: list[KafkaTransport] = []
         self._admin = self.transport("admin")
@@ -83,7 +84,9 @@ class KafkaArena:
         return topic
 
     def transport(self, instance: str = "a") -> KafkaTransport:
-        transport = KafkaTransport(self._bootstrap_servers, fetch_wait_max_ms=self.fetch_wait_max_ms, client_id=f"test-{instance}", instance=instance)
+        transport = KafkaTransport(
+            self._bootstrap_servers, fetch_wait_max_ms=self.fetch_wait_max_ms, client_id=f"test-{instance}", instance=instance, alone=self.alone
+        )
         self._transports.append(transport)
         return transport
 
@@ -101,10 +104,14 @@ class KafkaArena:
 
 
 class MockArena(KafkaArena):
+    """As the embedded run uses it: every service once, without the group's protocol."""
+
+    name = "mock"
     fetch_wait_max_ms = FETCH_WAIT_MAX_MS
+    alone = True
 
     def __init__(self, broker: MockBroker) -> None:
-        super().__init__("mock", broker.bootstrap_servers)
+        super().__init__(broker.bootstrap_servers)
         self._broker = broker
 
     def topic(self, name: str = "topic") -> Topic:
@@ -117,16 +124,36 @@ class MockArena(KafkaArena):
         pytest.skip("librdkafka's mock broker cannot delete records")
 
 
+class MockGroupsArena(MockArena):
+    """With the group's protocol, which takes seconds there."""
+
+    name = "mock-groups"
+    alone = False
+
+
+def _arena(request: pytest.FixtureRequest) -> MemoryArena | KafkaArena:
+    match request.param:
+        case "memory":
+            return MemoryArena()
+        case "mock":
+            return MockArena(request.getfixturevalue("mock_broker"))
+        case "mock-groups":
+            return MockGroupsArena(request.getfixturevalue("mock_broker"))
+        case _:
+            return KafkaArena(request.getfixturevalue("kafka_bootstrap_servers"))
+
+
 @pytest.fixture(params=["memory", "mock", "kafka"])
 def arena(request: pytest.FixtureRequest) -> Iterator[Arena]:
     """Each broker in turn; the real one with TEST_LEVEL=all only."""
-    made: MemoryArena | KafkaArena
-    match request.param:
-        case "memory":
-            made = MemoryArena()
-        case "mock":
-            made = MockArena(request.getfixturevalue("mock_broker"))
-        case _:
-            made = KafkaArena("kafka", request.getfixturevalue("kafka_bootstrap_servers"))
+    made = _arena(request)
+    yield made
+    made.close()
+
+
+@pytest.fixture(params=["memory", "mock-groups", "kafka"])
+def group_arena(request: pytest.FixtureRequest) -> Iterator[Arena]:
+    """For what takes more than one member."""
+    made = _arena(request)
     yield made
     made.close()

@@ -120,7 +120,7 @@ def test_reads_several_topics_from_given_positions(arena: Arena) -> None:
     assert sorted((record.topic.name, record.partition, record.offset) for record in records) == sorted(
         [(ticks.name, 1, offset) for offset in (3, 4)] + [(signals.name, 2, offset) for offset in range(5)]
     )
-    assert reader.poll(0.05) == type(reader.poll(0))()
+    assert not reader.poll(0.05)
 
 
 def test_starts_at_the_end(arena: Arena) -> None:
@@ -151,7 +151,12 @@ def test_a_poll_returns_no_more_than_asked_for(arena: Arena) -> None:
     send(transport, topic, 10)
     reader = transport.reader(from_start(topic))
     batches: list[list[int]] = []
-    until(lambda: bool(batches.append(values(reader.poll(0.1, 3)))) or sum(map(len, batches)) == 10)
+
+    def all_read() -> bool:
+        batches.append(values(reader.poll(0.1, 3)))
+        return sum(map(len, batches)) == 10
+
+    until(all_read)
     assert [number for batch in batches for number in batch] == list(range(10))
     assert max(map(len, batches)) <= 3
 
@@ -314,13 +319,13 @@ def test_closing_hands_over(arena: Arena) -> None:
     assert arena.transport("b").committed(topic, group_of(topic)) == {3: 4}
 
 
-def test_two_members_share_the_partitions(arena: Arena) -> None:
+def test_two_members_share_the_partitions(group_arena: Arena) -> None:
     """A second member takes over a part, by whole neighbouring partitions; every record is read by an owner."""
-    topic, transport = arena.topic(), arena.transport()
+    topic, transport = group_arena.topic(), group_arena.transport()
     listeners = [Listener(), Listener()]
     members = [transport.member(topic, group_of(topic), listeners[0])]
     until(lambda: listeners[0].owned == set(range(PARTITIONS)), *members)
-    members.append(arena.transport("b").member(topic, group_of(topic), listeners[1]))
+    members.append(group_arena.transport("b").member(topic, group_of(topic), listeners[1]))
     until(lambda: sorted(sorted(listener.owned) for listener in listeners) == [[0, 1], [2, 3]], *members)
     assert listeners[0].told == ["assigned", "revoked", "assigned"]
     for partition in range(PARTITIONS):
@@ -331,13 +336,15 @@ def test_two_members_share_the_partitions(arena: Arena) -> None:
         assert values(sorted(records)) == [*range(5), *range(5)]
 
 
-def test_a_namesake_takes_the_place(arena: Arena) -> None:
+def test_a_namesake_takes_the_place(group_arena: Arena) -> None:
     """Of two members with one instance name the older is told to end."""
-    topic = arena.topic()
+    if group_arena.name == "mock-groups":
+        pytest.skip("librdkafka's mock broker does not replace a static member: the older one stays until its session ends")
+    topic = group_arena.topic()
     listeners = [Listener(), Listener()]
-    older = arena.transport().member(topic, group_of(topic), listeners[0])
+    older = group_arena.transport().member(topic, group_of(topic), listeners[0])
     until(lambda: bool(listeners[0].owned), older)
-    newer = arena.transport().member(topic, group_of(topic), listeners[1])
+    newer = group_arena.transport().member(topic, group_of(topic), listeners[1])
     until(lambda: bool(listeners[1].owned), newer)
     with pytest.raises(InvariantBroken, match="INSTANCE"):
         read(older, 1)

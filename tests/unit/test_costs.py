@@ -1,3 +1,5 @@
+"""Costs are exact and rounded against the account."""
+
 from decimal import Decimal
 from fractions import Fraction
 

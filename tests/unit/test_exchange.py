@@ -55,7 +55,12 @@ def test_rules_and_time_come_from_the_simulator(tmp_path: Path, market: Market) 
     for symbol, row in simulator.recording.rules.items():
         found = rules[symbol]
         assert (found.price_tick, found.quantity_step, found.minimum_quantity) == (row.price_tick, row.quantity_step, row.minimum_quantity)
-        assert (found.maximum_quantity, found.minimum_notional, found.status, found.source) == (row.maximum_market_quantity, row.minimum_notional, "TRADING", row.source)
+        assert (found.maximum_quantity, found.minimum_notional, found.status, found.source) == (
+            row.maximum_market_quantity,
+            row.minimum_notional,
+            "TRADING",
+            row.source,
+        )
     assert abs(offset_ns) < 2_000_000_000
 
 
@@ -123,7 +128,7 @@ def test_no_other_client_is_redirected(tmp_path: Path) -> None:
 def test_the_asynchronous_client_starts_against_the_simulator(tmp_path: Path) -> None:
     """AsyncClient.create asks the spot addresses for ping and time, whatever the market."""
 
-    class Addressed(AsyncClient):
+    class Addressed(AsyncClient):  # type: ignore[misc]  # python-binance is untyped
         pass
 
     async def exchange_info(port: int) -> list[str]:

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from common import keyed_service
 from common.codec import decoder_of, encode
-from common.errors import ConfigurationError, DeliveryFailed, InvalidRecord
+from common.errors import ConfigurationError, DeliveryFailed, InvalidRecord, InvariantBroken
 from common.io.memory import Faults, MemoryBroker, MemoryTransport
 from common.io.metrics import RecordingObserver
 from common.keyed_service import SNAPSHOT_INTERVAL_NS, KeyedService, pair_of
@@ -117,6 +118,34 @@ def test_snapshots_once_an_interval(world: World) -> None:
     world.now_ns += SNAPSHOT_INTERVAL_NS
     service.turn(0)
     assert len(world.snapshots()) == 3
+
+
+def test_snapshots_after_many_records(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A burst is snapshotted by its number of records, whatever the clock says."""
+    monkeypatch.setattr(keyed_service, "SNAPSHOT_RECORDS", 10)
+    service = world.service()
+    world.feed(0)
+    settle(service)
+    world.feed(*range(1, 10))
+    settle(service)
+    assert len(world.snapshots()) == 1
+    world.feed(10)
+    settle(service)
+    assert [snapshot.offset for snapshot in world.snapshots()] == [0, 10]
+
+
+def test_lost_partitions_are_not_snapshotted(world: World) -> None:
+    """A member whose place was taken drops its states and leaves the topic to the new owner."""
+    world.feed(0)
+    old = world.service()
+    settle(old)
+    world.feed(1)
+    settle(old)
+    world.service()
+    with pytest.raises(InvariantBroken):
+        old.turn(0)
+    assert [snapshot.offset for snapshot in world.snapshots()] == [0]
+    assert old.health().details["pairs"] == []
 
 
 def test_no_snapshot_before_the_outputs_are_acknowledged(world: World) -> None:
@@ -318,7 +347,7 @@ def test_a_message_about_no_pair_is_refused() -> None:
 @given(seed=st.integers(0, 2**32))
 def test_no_schedule_changes_an_answer(seed: int) -> None:
     """Delays, duplicates, lost acknowledgements, kills and members that come and go change no answer and lose none."""
-    chance = random.Random(seed)  # noqa: S311 - a schedule, not a secret
+    chance = random.Random(seed)
     faults = Faults(
         duplicate=lambda: chance.random() < 0.1,
         hold=lambda: chance.random() < 0.5,
@@ -334,15 +363,15 @@ def test_no_schedule_changes_an_answer(seed: int) -> None:
         fed[pair] += 1
         world.now_ns += chance.choice((0, 0, SNAPSHOT_INTERVAL_NS))
         name = chance.choice("ab")
-        match chance.randrange(10):
-            case 0:
-                if name in members:
-                    transports[name].abandon()
-                members[name], transports[name] = world.service(instance=name, faults=faults), world.transport
-            case 1 if len(members) == 2:
-                members.pop(name).stop()
-            case _ if name in members:
-                members[name].turn(0)
+        event = chance.randrange(10)
+        if event == 0:
+            if name in members:
+                transports[name].abandon()
+            members[name], transports[name] = world.service(instance=name, faults=faults), world.transport
+        elif event == 1 and len(members) > 1:
+            members.pop(name).stop()
+        elif name in members:
+            members[name].turn(0)
     for transport in transports.values():
         transport.abandon()
     last = world.service(instance="last")

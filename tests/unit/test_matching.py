@@ -1,3 +1,5 @@
+"""When, how much of and at what price a paper order fills."""
+
 from decimal import Decimal
 
 import pytest

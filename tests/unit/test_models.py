@@ -49,7 +49,8 @@ every_model = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 
 def run(case: Case, messages: Sequence[Message], state: Any = None) -> tuple[Any, list[Message]]:
     """Apply messages in order."""
-    state, outputs = case.model.initial(PAIR) if state is None else state, []
+    state = case.model.initial(PAIR) if state is None else state
+    outputs: list[Message] = []
     for message in messages:
         state, answers = case.model.step(state, message)
         outputs += answers

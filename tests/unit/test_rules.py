@@ -26,7 +26,9 @@ def test_rounding_never_enlarges(value: float, step: Decimal) -> None:
     assert rounded == 0 or (rounded > 0) == (value > 0)
 
 
-@pytest.mark.parametrize(("value", "expected"), [(0.3, "0.300"), (0.2999, "0.299"), (-0.2999, "-0.299"), (Decimal("1.0005"), "1.000"), (1e-9, "0"), (-1e-9, "0")])
+@pytest.mark.parametrize(
+    ("value", "expected"), [(0.3, "0.300"), (0.2999, "0.299"), (-0.2999, "-0.299"), (Decimal("1.0005"), "1.000"), (1e-9, "0"), (-1e-9, "0")]
+)
 def test_quantity_rounds_towards_less_exposure(value: float | Decimal, expected: str) -> None:
     """A float that is written as a multiple of the step stays; everything else loses size, and zero has no sign."""
     rounded = round_quantity(value, RULES)

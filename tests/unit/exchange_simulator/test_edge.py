@@ -34,18 +34,23 @@ def _short_graces(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def client(port: int, path: str, **options: Any) -> ClientConnection:
-    return connect(f"ws://127.0.0.1:{port}{path}", proxy=None, compression=None, max_size=None, close_timeout=0.5, **options)
+    connection: ClientConnection = connect(f"ws://127.0.0.1:{port}{path}", proxy=None, compression=None, max_size=None, close_timeout=0.5, **options)
+    return connection
 
 
 def read(connection: ClientConnection) -> tuple[list[bytes], int, str]:
     """All frames to the end, the closing code and its reason."""
     frames: list[bytes] = []
-    try:
+
+    def read_on() -> None:
         while True:
             frames.append(connection.recv(timeout=20, decode=False))
-    except ConnectionClosed as closed:
-        assert closed.rcvd is not None
-        return frames, closed.rcvd.code, closed.rcvd.reason
+
+    with pytest.raises(ConnectionClosed) as caught:
+        read_on()
+    closed = caught.value.rcvd
+    assert closed is not None
+    return frames, closed.code, closed.reason
 
 
 def ask(port: int, path: str, method: str = "GET") -> tuple[int, Any]:
@@ -132,7 +137,7 @@ def test_spot_has_one_root(tmp_path: Path) -> None:
 
 def test_a_reader_that_pauses_pauses_playback(tmp_path: Path) -> None:
     """While the client does not read, the position stands still a bounded way ahead of it; then every frame arrives."""
-    count = 30_000
+    count = 12_000
     path = tick_file(tmp_path, [book(number) for number in range(count)], "btcusdt.dat")
     with serve(path) as (simulator, port), client(port, f"/public/stream?streams={BOOK}", max_queue=4) as connection:
         connection.recv(timeout=10)
@@ -152,7 +157,7 @@ def test_a_reader_that_pauses_pauses_playback(tmp_path: Path) -> None:
 
 def test_a_client_that_reconnects_goes_on_at_the_current_position(tmp_path: Path) -> None:
     """Playback at full speed waits for a subscriber and never starts again: what comes then is later than what came before."""
-    path = tick_file(tmp_path, [book(number) for number in range(20_000)], "btcusdt.dat")
+    path = tick_file(tmp_path, [book(number) for number in range(8_000)], "btcusdt.dat")
     with serve(path) as (simulator, port):
         with client(port, f"/public/stream?streams={BOOK}", max_queue=4) as first:
             seen = [json.loads(first.recv(timeout=5))["data"]["u"] for _ in range(100)]
@@ -162,14 +167,18 @@ def test_a_client_that_reconnects_goes_on_at_the_current_position(tmp_path: Path
             frames, _, _ = read(second)
     again = [json.loads(frame)["data"]["u"] for frame in frames]
     assert again[0] == position + 1 > seen[-1]
-    assert again[-1] == 20_000
-    assert again == list(range(again[0], 20_001))
+    assert again[-1] == 8_000
+    assert again == list(range(again[0], 8_001))
 
 
 def test_overlapping_connections_both_receive(tmp_path: Path) -> None:
     """A replacement that is opened before the old connection closes misses nothing."""
     path = tick_file(tmp_path, [book(number) for number in range(200)])
-    with serve(path, autostart=False) as (_, port), client(port, f"/public/stream?streams={BOOK}") as old, client(port, f"/public/stream?streams={BOOK}") as new:
+    with (
+        serve(path, autostart=False) as (_, port),
+        client(port, f"/public/stream?streams={BOOK}") as old,
+        client(port, f"/public/stream?streams={BOOK}") as new,
+    ):
         ask(port, "/simulator/start", "POST")
         assert read(old) == read(new)
 
@@ -185,13 +194,14 @@ def test_after_the_end_a_new_client_is_told_so(tmp_path: Path) -> None:
 
 def test_real_time_is_kept(tmp_path: Path) -> None:
     """At twenty times real time, four seconds of recording take a fifth of a second, and not less."""
-    with serve(tick_file(tmp_path, [book(number) for number in range(401)]), speed=20.0) as (_, port), client(port, f"/public/stream?streams={BOOK}") as connection:
-        connection.recv(timeout=5)
+    path = tick_file(tmp_path, [book(number) for number in range(401)])
+    with serve(path, speed=20.0, autostart=False) as (_, port), client(port, f"/public/stream?streams={BOOK}") as connection:
         begin = time.monotonic()
+        ask(port, "/simulator/start", "POST")
         frames, _, _ = read(connection)
         taken = time.monotonic() - begin
-    assert len(frames) == 400
-    assert taken >= 0.19
+    assert len(frames) == 401
+    assert taken >= 0.199
 
 
 def test_the_status_tells_where_playback_stands(tmp_path: Path) -> None:
@@ -247,11 +257,13 @@ def test_rest_answers_in_the_exchanges_shape(tmp_path: Path) -> None:
 def test_klines_end_to_end() -> None:
     """The shipped klines arrive minute by minute, all symbols of one before the next."""
     wanted = Wanted(symbols=("BTCUSDT", "ETHUSDT"), duration_s=600)
-    with serve(ROOT / "data/klines/usdm-20250510", wanted=wanted) as (_, port):
-        with client(port, f"/public/stream?streams=ethusdt@bookTicker/{BOOK}") as connection:
-            frames, code, _ = read(connection)
+    path = f"/public/stream?streams=ethusdt@bookTicker/{BOOK}"
+    with serve(ROOT / "data/klines/usdm-20250510", wanted=wanted) as (_, port), client(port, path) as connection:
+        frames, code, _ = read(connection)
     data = [json.loads(frame)["data"] for frame in frames]
-    assert [(one["E"], one["s"]) for one in data] == [(1_746_835_200_000 + minute * 60_000 + 59_999, symbol) for minute in range(10) for symbol in ("BTCUSDT", "ETHUSDT")]
+    assert [(one["E"], one["s"]) for one in data] == [
+        (1_746_835_200_000 + minute * 60_000 + 59_999, symbol) for minute in range(10) for symbol in ("BTCUSDT", "ETHUSDT")
+    ]
     assert code == 4000
 
 
@@ -259,13 +271,14 @@ def test_klines_end_to_end() -> None:
 
 
 def test_it_starts_listens_and_stops_on_sigterm() -> None:
-    """On port 0 it logs the port that it got, answers there, and SIGTERM ends it with status 0 within two seconds."""
-    environment = os.environ | {"SIMULATOR_PORT": "0", "RECORDING": "data/ticks/spot-20240808", "DURATION": "1"}
+    """On port 0 it logs the port that it got, plays there, and SIGTERM ends it with status 0 within two seconds, even if a client does not read."""
+    environment = os.environ | {"SIMULATOR_PORT": "0", "RECORDING": "data/ticks/spot-20240808", "SIMULATOR_SPEED": "max"}
     with subprocess.Popen([sys.executable, "-m", "services.exchange_simulator"], cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         line = json.loads(process.stdout.readline())
         assert (line["event"], line["service"], line["market"]) == ("listening", "exchange-simulator", "spot")
-        with client(line["port"], "/stream?streams=nothing@trade"):
+        with client(line["port"], f"/stream?streams={BOOK}", max_queue=1) as connection:
+            connection.recv(timeout=5)
             process.send_signal(signal.SIGTERM)
             begin = time.monotonic()
             assert process.wait(10) == 0

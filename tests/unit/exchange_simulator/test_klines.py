@@ -31,7 +31,18 @@ def test_a_futures_minute_is_one_book_at_its_close() -> None:
     assert frame.time_ns == (T0 + MINUTE - 1) * 1_000_000
     assert json.loads(frame.combined) == {"stream": "btcusdt@bookTicker", "data": json.loads(frame.data)}
     event = T0 + MINUTE - 1
-    expected = {"e": "bookTicker", "u": T0 // MINUTE, "s": "BTCUSDT", "b": "59997.00", "B": "0.833", "a": "60003.00", "A": "0.833", "T": event, "E": event, "st": 1}
+    expected = {
+        "e": "bookTicker",
+        "u": T0 // MINUTE,
+        "s": "BTCUSDT",
+        "b": "59997.00",
+        "B": "0.833",
+        "a": "60003.00",
+        "A": "0.833",
+        "T": event,
+        "E": event,
+        "st": 1,
+    }
     assert json.loads(frame.data) == expected
 
 

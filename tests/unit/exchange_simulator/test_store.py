@@ -25,7 +25,9 @@ def rows() -> list[tuple[int, float]]:
 
 
 def feather(path: Path) -> None:
-    table = pd.DataFrame({"date": pd.to_datetime([time for time, _ in rows()], unit="ms", utc=True), "open": 1.0, "high": 1.0, "low": 1.0, "close": CLOSES, "volume": 1.0})
+    table = pd.DataFrame(
+        {"date": pd.to_datetime([time for time, _ in rows()], unit="ms", utc=True), "open": 1.0, "high": 1.0, "low": 1.0, "close": CLOSES, "volume": 1.0}
+    )
     table.to_feather(path)
 
 
@@ -95,7 +97,7 @@ def test_names_give_the_market_away(tmp_path: Path, folder: str, name: str, expe
 def test_a_market_that_contradicts_the_recording_is_refused(tmp_path: Path) -> None:
     """Spot klines are not played as futures: the error names the setting and the fix."""
     feather(tmp_path / "BTC_USDT-1m.feather")
-    with pytest.raises(ConfigurationError, match="BINANCE_MARKET=futures: .* is of spot; set BINANCE_MARKET=spot"):
+    with pytest.raises(ConfigurationError, match=r"BINANCE_MARKET=futures: .* is of spot; set BINANCE_MARKET=spot"):
         open_recording(tmp_path, Wanted(market=Market.FUTURES))
 
 
@@ -122,7 +124,13 @@ def test_tick_files_play_as_one_stream(tmp_path: Path) -> None:
     tick_file(tmp_path, [book(1, "ETHUSDT"), trade(3, "ETHUSDT")], "ethusdt.dat")
     (tmp_path / "README.md").write_text("not a recording")
     recording = open_recording(tmp_path)
-    assert [frame.stream for frame in recording.frames()] == ["btcusdt@bookTicker", "ethusdt@bookTicker", "btcusdt@bookTicker", "ethusdt@trade", "btcusdt@bookTicker"]
+    assert [frame.stream for frame in recording.frames()] == [
+        "btcusdt@bookTicker",
+        "ethusdt@bookTicker",
+        "btcusdt@bookTicker",
+        "ethusdt@trade",
+        "btcusdt@bookTicker",
+    ]
     assert (recording.market, recording.symbols, recording.frames_total, recording.skipped) == (Market.FUTURES, ("BTCUSDT", "ETHUSDT"), 5, 1)
     assert (recording.first_event_time_ns, recording.last_event_time_ns) == (T0_NS + 5_000_000, T0_NS + 45_000_000)
     assert recording.rules["BTCUSDT"].source == "binance 2026-09-30"

@@ -91,7 +91,11 @@ def test_spot_takes_more_kinds_of_ids(number: Any) -> None:
     assert ask(spot, "SUBSCRIBE", ["a@trade"], number) == {"result": None, "id": number}
 
 
-@given(st.one_of(st.binary(max_size=50), st.recursive(st.none() | st.booleans() | st.integers() | st.text(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)).map(json.dumps)))
+VALUES = st.recursive(st.none() | st.booleans() | st.integers() | st.text(max_size=5), lambda inner: st.lists(inner, max_size=3), max_leaves=4)
+REQUESTS = st.dictionaries(st.sampled_from(["method", "params", "id", "x"]), VALUES | st.sampled_from(["SUBSCRIBE", "SET_PROPERTY", ["combined", 1]]))
+
+
+@given(st.binary(max_size=50) | (VALUES | REQUESTS).map(json.dumps))
 def test_no_message_breaks_a_connection(message: bytes | str) -> None:
     """Whatever a client sends is answered."""
     assert futures().control(message).keys() >= {"id"}

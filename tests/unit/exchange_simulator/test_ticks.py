@@ -8,10 +8,14 @@ from common.settings import Market
 from services.exchange_simulator.recording import symbol_of
 from services.exchange_simulator.ticks import Survey, event_time_ns, market_of, parse_line
 
-BOOK = b'{"stream":"btcusdt@bookTicker","data":{"e":"bookTicker","u":1,"s":"BTCUSDT","b":"1.10","B":"2","a":"1.20","A":"3","T":1723161256313,"E":1723161256314}}'
+BOOK = (
+    b'{"stream":"btcusdt@bookTicker","data":{"e":"bookTicker","u":1,"s":"BTCUSDT","b":"1.10","B":"2","a":"1.20","A":"3","T":1723161256313,"E":1723161256314}}'
+)
 
 
-@pytest.mark.parametrize(("local", "expected"), [(b"1723161255088169167", 1723161255088169167), (b"1680652800004107", 1680652800004107000), (b"1680652800004", 1680652800004000000)])
+@pytest.mark.parametrize(
+    ("local", "expected"), [(b"1723161255088169167", 1723161255088169167), (b"1680652800004107", 1680652800004107000), (b"1680652800004", 1680652800004000000)]
+)
 def test_local_time_is_read_by_its_magnitude(local: bytes, expected: int) -> None:
     """Nano-, micro- and milliseconds are told apart by their digits."""
     frame = parse_line(local + b" " + BOOK + b"\n")
@@ -29,7 +33,16 @@ def test_a_frame_keeps_every_byte() -> None:
 
 @pytest.mark.parametrize(
     "line",
-    [b"", b"\n", b'1723161254206652067 {"lastUpdateId":1,"bids":[]}\n', b"hello world\n", BOOK, b"17231612550881 " + BOOK, b"1723161255088169167 " + BOOK[:-5], b'1723161255088169167 {"result":null,"id":1}'],
+    [
+        b"",
+        b"\n",
+        b'1723161254206652067 {"lastUpdateId":1,"bids":[]}\n',
+        b"hello world\n",
+        BOOK,
+        b"17231612550881 " + BOOK,
+        b"1723161255088169167 " + BOOK[:-5],
+        b'1723161255088169167 {"result":null,"id":1}',
+    ],
 )
 def test_what_is_no_frame_is_none(line: bytes) -> None:
     """Snapshots, replies, cut lines and foreign text are not frames."""

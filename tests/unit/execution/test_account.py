@@ -1,3 +1,5 @@
+"""The books of a pair: exact, and closed at every event."""
+
 from decimal import Decimal
 from fractions import Fraction
 

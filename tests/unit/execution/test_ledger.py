@@ -1,3 +1,5 @@
+"""The ledger keeps what was committed, for one writer and one account."""
+
 from pathlib import Path
 
 import pytest

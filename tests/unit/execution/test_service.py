@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from decimal import Decimal
+from itertools import count
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -152,9 +153,10 @@ def run_dry(service: ExecutionService) -> None:
     service.turn(0)
 
 
-def late_signals(topic: Topic, _partition: int, _unread: int) -> int:
-    """Let ticks run ahead of the signals that they wait for."""
-    return 3 if topic == HEDGE_RATIOS else 1
+def late_signals() -> Faults:
+    """Ticks run ahead of the signals that they wait for: of these one comes in five polls."""
+    asked = count()
+    return Faults(release=lambda topic, _partition, _unread: 3 if topic == HEDGE_RATIOS else int(next(asked) % 5 == 4))
 
 
 def reference(tmp_path: Path, records: list[tuple[Topic, Message]]) -> dict[str, list[Execution]]:
@@ -179,12 +181,12 @@ def test_restarts_at_every_turn_change_nothing(tmp_path: Path) -> None:
     records = scenario()
     expected = reference(tmp_path, records)
     held = 0
-    for turns in range(25):
+    for turns in range(36):
         folder = tmp_path / str(turns)
         folder.mkdir()
         world = World(folder)
         send_all(world, records)
-        service = world.start(Faults(release=late_signals))
+        service = world.start(late_signals())
         for _ in range(turns):
             service.turn(0)
         held += bool(service.health().details["held"])
@@ -192,7 +194,7 @@ def test_restarts_at_every_turn_change_nothing(tmp_path: Path) -> None:
         run_dry(world.start())
         world.kill()
         assert {pair: world.executions(pair) for pair in (PAIR, OTHER)} == expected, f"killed after {turns} turns"
-    assert held > 5
+    assert held > 10
 
 
 @pytest.mark.parametrize("seed", range(8))
@@ -276,6 +278,20 @@ def test_a_live_feed_waits_for_a_while_and_commits_that_it_did(world: World) -> 
     assert (expired.bar, expired.seq, expired.risk_bar) == (FIRST_BAR + 1, 1, -1)
     assert service.snapshot.states[PAIR].blocking_gate == "hold"
     assert not [each for each in world.executions() if isinstance(each, Decision)]
+
+
+def test_each_live_bar_has_its_own_time_to_wait(world: World) -> None:
+    """In a backlog the next bar waits anew: its signal can only come once the bar before is marked."""
+    service = world.start()
+    world.feed(close(1, FIRST_BAR, feed=Feed.LIVE), hedge(2, FIRST_BAR + 1, 1), close(3, FIRST_BAR + 1, feed=Feed.LIVE), hedge(4, FIRST_BAR + 2, 1, z=3))
+    run_dry(service)
+    world.clock.now_ns += 250 * MS
+    service.turn(0)
+    assert service.health().details["last_bars"][PAIR] == FIRST_BAR + 1
+    world.send(RISK_SIGNALS, signal(FIRST_BAR + 1))
+    run_dry(service)
+    assert [each.bar for each in world.executions() if isinstance(each, HoldExpired)] == [FIRST_BAR + 1]
+    assert [each.bar for each in world.executions() if isinstance(each, Decision)] == [FIRST_BAR + 2]
 
 
 def test_commands_are_obeyed_at_once_and_survive_a_restart(world: World) -> None:

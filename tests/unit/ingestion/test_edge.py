@@ -265,7 +265,7 @@ def test_silent_recording_is_waited_for(exchange: Exchange) -> None:
 
 
 def test_full_queue_pauses_the_socket(exchange: Exchange) -> None:
-    """Frames that nobody takes stay with the sender: our memory is bounded, and all arrive once they are taken."""
+    """Frames that nobody takes stay with the sender: our memory is bounded, and all arrive once they are taken, the end last."""
     count, padding = 3000, b" " * 10_000
     payloads = [payload + padding for payload in books(1)[:1]] * count
     with opened(exchange, FRAME_QUEUE="10") as source:
@@ -274,12 +274,13 @@ def test_full_queue_pauses_the_socket(exchange: Exchange) -> None:
         async def flood() -> None:
             for payload in payloads:
                 await connection.send(payload, text=True)
+            await connection.close(4000)
 
         flooding = asyncio.run_coroutine_threadsafe(flood(), exchange._loop)
         until(lambda: source.status()["stalled"])
         assert source.status()["queued"] == 10
         assert not flooding.done()
-        assert len(take(source, count)) == count
+        assert [frame.ended for frame in take(source, count + 1)] == [False] * count + [True]
         flooding.result(WAIT_S)
 
 

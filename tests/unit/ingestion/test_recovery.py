@@ -215,6 +215,14 @@ def test_marker_in_every_partition() -> None:
     assert sorted(found) == [(partition, epoch) for partition in range(5) for epoch in (1, 2, 3)]
 
 
+def test_epoch_is_above_that_of_any_partition() -> None:
+    """A marker that a crashed predecessor wrote into some partitions only counts too."""
+    broker = MemoryBroker(partitions=3)
+    broker.append(TICKS, 1, "", encode(WriterEpoch(epoch=7)))
+    broker.append(TICKS, 2, "", encode(WriterEpoch(epoch=3)))
+    assert _take_over(broker, PAIR).epoch == 8
+
+
 def test_late_writer_is_void() -> None:
     """Records of an older writer after a newer one's marker do not count when the log is read back."""
     broker = MemoryBroker(partitions=1)

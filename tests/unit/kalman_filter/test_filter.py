@@ -3,6 +3,7 @@
 import math
 import random
 import time
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -28,7 +29,7 @@ from services.kalman_filter.filter import (
 
 def state(**changes: float) -> FilterState:
     """A filter of textbook numbers whose centre of x stands still."""
-    values = {
+    values: dict[str, Any] = {
         "alpha": 0.2,
         "beta": 1.1,
         "alpha_variance": 0.02,

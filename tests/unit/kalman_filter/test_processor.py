@@ -18,7 +18,8 @@ MODEL = KalmanModel(FilterParameters(warm_up_bars=WARM_UP_BARS), BAR_NS)
 
 def run(messages: Sequence[Message], state: KalmanState | None = None) -> tuple[KalmanState, list[Message]]:
     """Apply messages in order."""
-    state, outputs = state or MODEL.initial(PAIR), []
+    state = state or MODEL.initial(PAIR)
+    outputs: list[Message] = []
     for message in messages:
         state, answers = MODEL.step(state, message)
         outputs += answers

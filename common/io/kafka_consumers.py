@@ -1,110 +1,26 @@
-"""Producer, reader and group member over librdkafka.
+"""Reader and group member over librdkafka."""
 
-Delivery reports and errors are served from `send`, `flush` and every `poll` of the same transport: all in the thread of the
-service, which polls for ever. A thread for them would only compete with it for the interpreter.
-"""
-
-import logging
-import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import confluent_kafka
-from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import OFFSET_INVALID, KafkaError, KafkaException, Message, TopicPartition
 
-from common.errors import DeliveryFailed, InvariantBroken, TransportError
-from common.io.kafka_settings import DELIVERY_TIMEOUT_MS
-from common.io.limits import require_size
+from common.errors import InvariantBroken, TransportError
+from common.io.kafka_settings import LOGGER, READ_AT_HEADER, log_error
 from common.processor import GroupListener, Position, Record
 from common.topics import Topic
-
-LOGGER = logging.getLogger("common.io.kafka")
-READ_AT_HEADER = "read-at-ns"
 
 #: The first and last-plus-one offset of partitions.
 Bounds = Mapping[int, tuple[int, int]]
 BoundsOf = Callable[[Topic, Sequence[int]], Bounds]
-Headers = list[tuple[str, str | bytes | None]]
-
-
-def log_error(error: KafkaError) -> None:
-    """Broker trouble that the library heals by itself."""
-    LOGGER.warning("%s", error)
-
-
-class KafkaProducer:
-    """Sends at once; blocks only while the queue is full."""
-
-    def __init__(self, settings: Mapping[str, Any]) -> None:
-        self._failure: str | None = None
-        self._closed = False
-        self._client = confluent_kafka.Producer({**settings, "on_delivery": self._on_delivery, "error_cb": log_error}, logger=LOGGER)
-
-    def warm_up(self, timeout_s: float) -> None:
-        """Connect and fetch what the first record would wait for."""
-        self._client.list_topics(timeout=timeout_s)
-
-    def send(self, topic: Topic, key: str, value: bytes, *, partition: int | None = None, read_at_ns: int = 0) -> None:
-        """Hand over a record."""
-        require_size(topic, key, value)
-        self.check()
-        headers: Headers | None = [(READ_AT_HEADER, read_at_ns.to_bytes(8, "big"))] if read_at_ns else None
-        give_up_at: float | None = None
-        while not self._queued(topic, key, value, -1 if partition is None else partition, headers):
-            give_up_at = give_up_at or time.monotonic() + DELIVERY_TIMEOUT_MS / 1000
-            if time.monotonic() > give_up_at:
-                raise DeliveryFailed(f"the queue of unacknowledged records has been full for {DELIVERY_TIMEOUT_MS // 1000} s")
-            self._client.poll(0.05)
-            self.check()
-        self._client.poll(0)
-
-    def flush(self) -> None:
-        """Wait for the acknowledgement of everything sent, at most as long as a delivery may take."""
-        left = self._client.flush(DELIVERY_TIMEOUT_MS / 1000 + 5)
-        self.check()
-        if left:
-            raise DeliveryFailed(f"{left} records are not acknowledged after {DELIVERY_TIMEOUT_MS // 1000} s")
-
-    def serve(self) -> None:
-        """Run the callbacks that are due."""
-        if not self._closed:
-            self._client.poll(0)
-            self.check()
-
-    def check(self) -> None:
-        """Raise DeliveryFailed once a record was lost."""
-        if self._failure:
-            raise DeliveryFailed(self._failure)
-
-    def close(self) -> None:
-        """Flush and let go."""
-        if self._closed:
-            return
-        self._closed = True
-        try:
-            self.flush()
-        finally:
-            self._client.close()
-
-    def _queued(self, topic: Topic, key: str, value: bytes, partition: int, headers: Headers | None) -> bool:
-        try:
-            self._client.produce(topic.name, value, key.encode(), partition, headers=headers)
-        except BufferError:
-            return False
-        except KafkaException as error:
-            raise TransportError(f"{topic}: {error.args[0].str()}") from error
-        return True
-
-    def _on_delivery(self, error: KafkaError | None, message: Message) -> None:
-        if error and not self._failure:
-            self._failure = f"a record of {message.topic()}/{message.partition()} was not acknowledged: {error.str()}"
-            LOGGER.error("%s", self._failure)
 
 
 class KafkaReader:
     """Reads the partitions that it is given."""
 
-    def __init__(self, settings: Mapping[str, Any], serve: Callable[[], None], bounds_of: BoundsOf) -> None:
+    def __init__(self, settings: Mapping[str, Any], serve: Callable[[], None], bounds_of: BoundsOf, prefix: str = "") -> None:
+        self._prefix = prefix
         self._serve = serve
         self._bounds_of = bounds_of
         self._topics: dict[str, Topic] = {}
@@ -129,11 +45,11 @@ class KafkaReader:
 
     def pause(self, topic: Topic, partitions: Sequence[int]) -> None:
         """Stop reading; what was fetched already is kept."""
-        self._client.pause([TopicPartition(topic.name, partition) for partition in partitions])
+        self._client.pause([self._place(topic, partition) for partition in partitions])
 
     def resume(self, topic: Topic, partitions: Sequence[int]) -> None:
         """Go on reading."""
-        self._client.resume([TopicPartition(topic.name, partition) for partition in partitions])
+        self._client.resume([self._place(topic, partition) for partition in partitions])
 
     def commit(self, positions: Sequence[Position]) -> None:
         """Refused: a reader has no group."""
@@ -155,7 +71,7 @@ class KafkaReader:
             bounds = self._bounds_of(topic, [position.partition for position in mine])
             for _, partition, offset in mine:
                 oldest, end = bounds[partition]
-                self._ends[topic.name, partition] = end
+                self._ends[self._prefix + topic.name, partition] = end
                 yield self._checked(Position(topic, partition, offset or oldest), oldest, end)
 
     def _checked(self, position: Position, oldest: int, end: int) -> Position:
@@ -164,9 +80,12 @@ class KafkaReader:
         return position
 
     def _start(self, topic: Topic, partition: int, offset: int) -> TopicPartition:
-        self._topics[topic.name] = topic
-        self._next[topic.name, partition] = offset
-        return TopicPartition(topic.name, partition, offset)
+        self._topics[self._prefix + topic.name] = topic
+        self._next[self._prefix + topic.name, partition] = offset
+        return self._place(topic, partition, offset)
+
+    def _place(self, topic: Topic, partition: int, offset: int = OFFSET_INVALID) -> TopicPartition:
+        return TopicPartition(self._prefix + topic.name, partition, offset)
 
     def _end(self, place: tuple[str, int]) -> int:
         _, end = self._client.get_watermark_offsets(TopicPartition(*place), cached=True)
@@ -179,23 +98,29 @@ class KafkaReader:
                 self._on_message_error(error, message)
                 continue
             record = _record(self._topics, message)
-            self._next[record.topic.name, record.partition] = record.offset + 1
+            self._next[self._prefix + record.topic.name, record.partition] = record.offset + 1
             records.append(record)
         return records
 
     def _on_message_error(self, error: KafkaError, message: Message) -> None:
         if error.code() == KafkaError._AUTO_OFFSET_RESET:  # noqa: SLF001 - librdkafka's own codes begin with an underscore
             raise TransportError(f"the place in {message.topic()}/{message.partition()} is gone: {error.str()}")
-        if error.fatal() or error.code() == KafkaError.FENCED_INSTANCE_ID:
+        if error.code() in {KafkaError._FATAL, KafkaError.FENCED_INSTANCE_ID}:  # noqa: SLF001 - as above
+            self._on_fenced()
             raise InvariantBroken(f"{error.str()}; does another replica have the same INSTANCE?")
         LOGGER.warning("%s/%s: %s", message.topic(), message.partition(), error.str())
+
+    def _on_fenced(self) -> None:
+        """Drop what another owns now; a reader owns nothing."""
 
 
 class KafkaMember(KafkaReader):
     """A group member; its listener is called from within `poll` and `close`."""
 
-    def __init__(self, settings: Mapping[str, Any], serve: Callable[[], None], bounds_of: BoundsOf, topic: Topic, listener: GroupListener) -> None:
-        super().__init__({**settings, "on_commit": _log_commit}, serve, bounds_of)
+    def __init__(  # noqa: PLR0913, PLR0917 - a reader's, and what it is a member for
+        self, settings: Mapping[str, Any], serve: Callable[[], None], bounds_of: BoundsOf, prefix: str, topic: Topic, listener: GroupListener
+    ) -> None:
+        super().__init__({**settings, "on_commit": _log_commit}, serve, bounds_of, prefix)
         self._topic = topic
         self._listener = listener
         self._owned: list[int] = []
@@ -203,7 +128,16 @@ class KafkaMember(KafkaReader):
         self._failure: BaseException | None = None
         self._handing_over = False
         self._assignments = 0
-        self._client.subscribe([topic.name], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost)
+        self._alone = False
+
+    def join(self) -> None:
+        """Ask the group for partitions; they come in some later poll."""
+        self._client.subscribe([self._prefix + self._topic.name], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost)
+
+    def take_all(self, partitions: Iterable[int]) -> None:
+        """Be the group's only member without asking: the next poll takes up all partitions."""
+        self._alone = True
+        self._to_restore = list(partitions)
 
     def poll(self, timeout_s: float, max_records: int = 500) -> Sequence[Record]:
         """As a reader does; a record fetched before a rebalance within this call is left to the next owner."""
@@ -221,7 +155,7 @@ class KafkaMember(KafkaReader):
 
     def commit(self, positions: Sequence[Position]) -> None:
         """Store where a successor starts: in the background, but before giving partitions away at once."""
-        offsets = [TopicPartition(topic.name, partition, offset) for topic, partition, offset in positions]
+        offsets = [self._place(topic, partition, offset) for topic, partition, offset in positions]
         try:
             if self._handing_over:
                 self._client.commit(offsets=offsets, asynchronous=False)
@@ -233,6 +167,8 @@ class KafkaMember(KafkaReader):
     def close(self) -> None:
         """Hand over and leave; a static member's place is kept for the length of its session."""
         self._handing_over = True
+        if self._alone:
+            self._give_up(lost=False)
         super().close()
         self._raise_failure()
 
@@ -252,13 +188,16 @@ class KafkaMember(KafkaReader):
     def _on_lost(self, _client: confluent_kafka.Consumer, _partitions: Sequence[TopicPartition]) -> None:
         self._guard(lambda: self._give_up(lost=True))
 
+    def _on_fenced(self) -> None:
+        self._give_up(lost=True)
+
     def _take_up(self) -> None:
         partitions = self._to_restore or []
         starts = self._listener.on_assigned(partitions)
-        committed = committed_offsets(self._client, self._topic, partitions)
+        committed = committed_offsets(self._client, [self._place(self._topic, partition) for partition in partitions])
         bounds = self._bounds_of(self._topic, partitions)
         self._next.clear()
-        self._ends = {(self._topic.name, partition): end for partition, (_, end) in bounds.items()}
+        self._ends = {(self._prefix + self._topic.name, partition): end for partition, (_, end) in bounds.items()}
         self._client.assign(
             [
                 self._start(self._topic, partition, self._first(partition, starts.get(partition, committed.get(partition, 0)), bounds))
@@ -293,12 +232,12 @@ class KafkaMember(KafkaReader):
             raise failure
 
 
-def committed_offsets(client: confluent_kafka.Consumer, topic: Topic, partitions: Iterable[int]) -> dict[int, int]:
-    """The offsets that the client's group has committed; raises TransportError."""
+def committed_offsets(client: confluent_kafka.Consumer, places: list[TopicPartition]) -> dict[int, int]:
+    """The offsets by partition that the client's group has committed; raises TransportError."""
     try:
-        found = client.committed([TopicPartition(topic.name, partition) for partition in partitions], timeout=10)
+        found = client.committed(places, timeout=10)
     except KafkaException as error:
-        raise TransportError(f"committed positions of {topic}: {error.args[0].str()}") from error
+        raise TransportError(f"committed positions: {error.args[0].str()}") from error
     return {place.partition: place.offset for place in found if place.offset >= 0}
 
 

@@ -1,0 +1,89 @@
+"""The producer over librdkafka.
+
+Delivery reports and errors are served from `send`, `flush` and every `poll` of a consumer of the same transport: all in the
+thread of the service, which polls for ever. A thread for them would only compete with it for the interpreter.
+"""
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import confluent_kafka
+from confluent_kafka import KafkaError, KafkaException, Message
+
+from common.errors import DeliveryFailed, TransportError
+from common.io.kafka_settings import DELIVERY_TIMEOUT_MS, LOGGER, READ_AT_HEADER, log_error
+from common.io.limits import require_size
+from common.topics import Topic
+
+Headers = list[tuple[str, str | bytes | None]]
+
+
+class KafkaProducer:
+    """Sends at once; blocks only while the queue is full."""
+
+    def __init__(self, settings: Mapping[str, Any], prefix: str = "") -> None:
+        self._prefix = prefix
+        self._failure: str | None = None
+        self._closed = False
+        self._client = confluent_kafka.Producer({**settings, "on_delivery": self._on_delivery, "error_cb": log_error}, logger=LOGGER)
+
+    def warm_up(self, timeout_s: float) -> None:
+        """Connect and fetch what the first record would wait for."""
+        self._client.list_topics(timeout=timeout_s)
+
+    def send(self, topic: Topic, key: str, value: bytes, *, partition: int | None = None, read_at_ns: int = 0) -> None:
+        """Hand over a record."""
+        require_size(topic, key, value)
+        self.check()
+        headers: Headers | None = [(READ_AT_HEADER, read_at_ns.to_bytes(8, "big"))] if read_at_ns else None
+        give_up_at: float | None = None
+        while not self._queued(topic, key, value, -1 if partition is None else partition, headers):
+            give_up_at = give_up_at or time.monotonic() + DELIVERY_TIMEOUT_MS / 1000
+            if time.monotonic() > give_up_at:
+                raise DeliveryFailed(f"the queue of unacknowledged records has been full for {DELIVERY_TIMEOUT_MS // 1000} s")
+            self._client.poll(0.05)
+            self.check()
+        self._client.poll(0)
+
+    def flush(self) -> None:
+        """Wait for the acknowledgement of everything sent, at most as long as a delivery may take."""
+        left = self._client.flush(DELIVERY_TIMEOUT_MS / 1000 + 5)
+        self.check()
+        if left:
+            raise DeliveryFailed(f"{left} records are not acknowledged after {DELIVERY_TIMEOUT_MS // 1000} s")
+
+    def serve(self) -> None:
+        """Run the callbacks that are due."""
+        if not self._closed:
+            self._client.poll(0)
+            self.check()
+
+    def check(self) -> None:
+        """Raise DeliveryFailed once a record was lost."""
+        if self._failure:
+            raise DeliveryFailed(self._failure)
+
+    def close(self) -> None:
+        """Flush and let go."""
+        if self._closed:
+            return
+        self._closed = True
+        try:
+            self.flush()
+        finally:
+            self._client.close()
+
+    def _queued(self, topic: Topic, key: str, value: bytes, partition: int, headers: Headers | None) -> bool:
+        try:
+            self._client.produce(self._prefix + topic.name, value, key.encode(), partition, headers=headers)
+        except BufferError:
+            return False
+        except KafkaException as error:
+            raise TransportError(f"{topic}: {error.args[0].str()}") from error
+        return True
+
+    def _on_delivery(self, error: KafkaError | None, message: Message) -> None:
+        if error and not self._failure:
+            self._failure = f"a record of {message.topic()}/{message.partition()} was not acknowledged: {error.str()}"
+            LOGGER.error("%s", self._failure)

@@ -1,0 +1,148 @@
+"""Seeded schedules: the services in random order, with late records, duplicates and kills."""
+
+import random
+from collections.abc import Iterable, Mapping
+from itertools import islice
+from pathlib import Path
+from typing import NamedTuple
+
+from common import messages as m
+from common.io.memory import Faults
+from common.rules import parse_exchange_info
+from common.settings import Market
+from common.topics import EXECUTIONS, Topic
+from scripts.offline import EXECUTION, GARCH, INGESTION, KALMAN, NAMES, RISK, Offline, public_frames
+from services.exchange_simulator.exchange_info import exchange_info
+from services.exchange_simulator.recording import Frame as RecordedFrame
+from services.exchange_simulator.store import Wanted, open_recording
+
+ROOT = Path(__file__).resolve().parents[2]
+KLINES = ROOT / "data/klines/usdm-20250510"
+TICKS = ROOT / "data/ticks/usdm-20240808"
+MINUTE_NS = 60_000_000_000
+
+#: Short warm-ups and low hurdles, so that a short recording holds many decisions.
+QUICK = {
+    "KALMAN_WARM_UP_BARS": "20",
+    "GARCH_START_BARS": "20",
+    "ENTRY_Z_MIN": "0.3",
+    "EXIT_Z": "0.1",
+    "COST_MARGIN": "0",
+    "COOL_DOWN_BARS": "1",
+    "TIME_STOP_BARS": "6",
+    "TIME_STOP_HALF_LIVES": "0.1",
+    "ENABLE_PAPER_TRADING": "true",
+}
+
+
+#: A schedule that kills for ever may hinder progress for ever.
+MOST_KILLS = 12
+
+
+class Scenario(NamedTuple):
+    """A recording, cut to what a test needs, and the settings to run it with."""
+
+    settings: Mapping[str, str]
+    frames: tuple[RecordedFrame, ...]
+    rules: Mapping[str, object]
+
+
+class Outcome(NamedTuple):
+    """What execution published of one pair, each record once, in its own order."""
+
+    decisions: tuple[m.Message, ...]
+    orders: tuple[m.Message, ...]
+    fills: tuple[m.Message, ...]
+    round_trips: tuple[m.Message, ...]
+    marks: tuple[m.Message, ...]
+
+
+def klines(pairs: Iterable[str], bars: int, *, late: str = "", silent_after: Mapping[str, int] | None = None, extra: Mapping[str, str] | None = None) -> Scenario:
+    """The first `bars` minutes; symbol `late` begins in the middle, those of `silent_after` fall silent after so many bars."""
+    named = tuple(pairs)
+    symbols = tuple(dict.fromkeys(symbol for pair in named for symbol in reversed(pair.split("-"))))
+    held = tuple(symbol for symbol in symbols if symbol != "DOGEUSDT")
+    recording = open_recording(KLINES, Wanted(symbols=held, duration_s=bars * 60.0))
+    first = recording.first_event_time_ns
+    last_bar = dict(silent_after or {})
+
+    def kept(frame: RecordedFrame) -> bool:
+        symbol, bar = frame.stream.partition("@")[0].upper(), (frame.time_ns - first) // MINUTE_NS
+        return bar <= last_bar.get(symbol, bars) and (symbol != late or bar >= bars // 2)
+
+    settings = {**QUICK, "SYMBOLS": ",".join(symbols), "PAIRS": ",".join(named), "MAX_LEG_AGE_MS": "60000", **(extra or {})}
+    rules = dict(parse_exchange_info(exchange_info(Market.FUTURES, recording.rules.values(), 0), Market.FUTURES))
+    rules |= {symbol: rules["LTCUSDT" if "LTCUSDT" in rules else held[-1]] for symbol in symbols if symbol not in rules}
+    return Scenario(settings, tuple(filter(kept, recording.frames())), rules)
+
+
+def ticks(seconds: float, every: int) -> Scenario:
+    """Every so many frames of the tick recording, in bars of a second: many ticks a bar."""
+    recording = open_recording(TICKS, Wanted(duration_s=seconds))
+    frames = tuple(islice((frame for frame in recording.frames() if frame.stream.endswith("@bookTicker")), 0, None, every))
+    settings = {**QUICK, "SYMBOLS": "BTCUSDT,ETHUSDT", "BAR_INTERVAL_SECONDS": "1", "MAX_LEG_AGE_MS": "2000"}
+    return Scenario(settings, frames, parse_exchange_info(exchange_info(Market.FUTURES, recording.rules.values(), 0), Market.FUTURES))
+
+
+def outcomes(offline: Offline, topic: Topic = EXECUTIONS) -> dict[str, Outcome]:
+    """What was published, by pair."""
+    found: dict[str, dict[type, dict[object, m.Message]]] = {pair: {} for pair in offline.pairs}
+    for message in offline.messages(topic):
+        if isinstance(message, m.Execution) and not isinstance(message, m.HoldExpired):
+            found[message.pair].setdefault(type(message), {}).setdefault(message, message)
+    kinds = (m.Decision, m.OrderEvent, m.Fill, m.RoundTrip, m.Mark)
+    return {pair: Outcome(*(tuple(of_kind.get(kind, ())) for kind in kinds)) for pair, of_kind in found.items()}
+
+
+def plain_run(scenario: Scenario, folder: Path) -> dict[str, Outcome]:
+    """The services take turns; nothing goes wrong."""
+    offline = Offline(scenario.settings, public_frames(scenario.frames, Market.FUTURES), scenario.rules, folder)
+    offline.run()
+    return outcomes(offline)
+
+
+class Schedule:
+    """What one seed does to a run."""
+
+    def __init__(self, seed: int, kill: tuple[str, ...] = (KALMAN, GARCH, RISK, EXECUTION)) -> None:
+        self._random = random.Random(seed)
+        self._kill = kill
+        self._kill_chance = self._random.choice((0.0, 0.02, 0.1))
+        self._duplicate_chance = self._random.choice((0.0, 0.05, 0.3))
+        self._hold_chance = self._random.choice((0.0, 0.3, 0.8))
+        self._weights = [self._random.choice((1, 1, 4, 20)) for _ in NAMES]
+        self._now_ns = 1_700_000_000_000_000_000
+        self.kills = 0
+
+    def run(self, scenario: Scenario, folder: Path) -> dict[str, Outcome]:
+        """Run to the end, whatever happens on the way."""
+        faults = Faults(duplicate=self._duplicates, hold=self._holds, release=self._releases)
+        frames = public_frames(scenario.frames, Market.FUTURES)
+        offline = Offline(scenario.settings, frames, scenario.rules, folder, faults=faults, clock=self._clock)
+        offline.run(lambda: self._next(offline))
+        return outcomes(offline)
+
+    def _next(self, offline: Offline) -> str:
+        if self.kills < MOST_KILLS and self._random.random() < self._kill_chance:
+            victim = self._random.choice(self._kill)
+            offline.kill(victim)
+            offline.start(victim)
+            self.kills += 1
+        return self._random.choices(NAMES, self._weights)[0]
+
+    def _clock(self) -> int:
+        """Wall time that passes by the seed too."""
+        self._now_ns += self._random.randrange(20_000_000)
+        return self._now_ns
+
+    def _duplicates(self) -> bool:
+        return self._random.random() < self._duplicate_chance
+
+    def _holds(self) -> bool:
+        return self._random.random() < self._hold_chance
+
+    def _releases(self, _topic: Topic, _partition: int, unread: int) -> int:
+        return self._random.choice((0, 1, unread // 2, unread, unread))
+
+
+ALL_KILLS = (INGESTION, KALMAN, GARCH, RISK, EXECUTION)

@@ -1,0 +1,157 @@
+"""Playback without a network: who gets what, and what it waits for."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator
+
+import pytest
+
+from common.errors import ConfigurationError
+from common.settings import Market
+from services.exchange_simulator import playback
+from services.exchange_simulator.playback import Listener, Player, State
+from services.exchange_simulator.recording import Frame, Recording, StreamSummary
+from services.exchange_simulator.subscriptions import Root, Subscriptions
+
+BOOK = "btcusdt@bookTicker"
+TRADE = "btcusdt@trade"
+
+
+def recording(frames: list[Frame], *, damaged: bool = False) -> Recording:
+    def opened() -> Iterator[Frame]:
+        yield from frames
+        if damaged:
+            raise ConfigurationError(["it is cut off"])
+
+    streams = {stream: [frame for frame in frames if frame.stream == stream] for stream in {frame.stream for frame in frames}}
+    summaries = {stream: StreamSummary(len(found), found[-1].time_ns) for stream, found in streams.items()}
+    return Recording("test", Market.FUTURES, summaries, frames[0].time_ns, frames[-1].time_ns, 0, {}, opened)
+
+
+def frame(number: int, stream: str = BOOK) -> Frame:
+    return Frame(number * 1_000_000_000, stream, b'{"stream":"x","data":%d}' % number, 21)
+
+
+def listener(root: Root, *streams: str) -> Listener:
+    subscriptions = Subscriptions(Market.FUTURES, root, combined=True)
+    subscriptions.add(list(streams))
+    return Listener(subscriptions)
+
+
+async def settle() -> None:
+    for _ in range(2000):
+        await asyncio.sleep(0)
+
+
+def play(source: Recording, scenario: Callable[[Player], Awaitable[None]], *, speed: float | None = None, autostart: bool = True) -> Player:
+    """Run a scenario while the player plays."""
+
+    async def run() -> Player:
+        player = Player(source, speed, autostart=autostart, monotonic=asyncio.get_running_loop().time)
+        task = asyncio.ensure_future(player.run())
+        await scenario(player)
+        task.cancel()
+        return player
+
+    return asyncio.run(run())
+
+
+def test_playback_waits_for_the_slowest_listener() -> None:
+    """With one outbox full nothing is played, whoever else keeps up; it goes on when that outbox has emptied."""
+
+    async def scenario(player: Player) -> None:
+        slow, fast = listener(Root.PUBLIC, BOOK), listener(Root.PUBLIC, BOOK)
+        player.join(slow)
+        player.join(fast)
+        await settle()
+        fast.outbox.clear()
+        player.drained()
+        await settle()
+        assert player.frames_sent == len(slow.outbox) == playback.OUTBOX_FRAMES
+        slow.outbox.clear()
+        player.drained()
+        await settle()
+        assert player.frames_sent == 2 * playback.OUTBOX_FRAMES
+
+    play(recording([frame(number) for number in range(2000)]), scenario)
+
+
+def test_a_starving_market_socket_lets_books_pile_up() -> None:
+    """A client that waits for /market before it reads more of /public gets its frame, however many books lie between."""
+
+    async def scenario(player: Player) -> None:
+        public, market = listener(Root.PUBLIC, BOOK), listener(Root.MARKET, TRADE)
+        player.join(public)
+        player.join(market)
+        await settle()
+        assert len(public.outbox) == 1000
+        assert [one.time_ns for one in market.outbox] == [1_000_000_000_000]
+        assert market.end == playback.END_OF_RECORDING
+
+    play(recording([frame(number) for number in range(1000)] + [frame(1000, TRADE)] + [frame(number) for number in range(1001, 3000)]), scenario)
+
+
+def test_full_speed_waits_while_nobody_listens_to_books() -> None:
+    """A recording that is started plays nothing to an empty room, nor to trades alone."""
+
+    async def scenario(player: Player) -> None:
+        player.start()
+        player.join(listener(Root.MARKET, TRADE))
+        await settle()
+        assert (player.frames_sent, player.state) == (0, State.PLAYING)
+        reader = listener(Root.PUBLIC, BOOK)
+        player.join(reader)
+        await settle()
+        assert player.frames_sent == 10
+        assert (player.state, reader.end, len(reader.outbox)) == (State.ENDED, playback.END_OF_RECORDING, 9)
+
+    play(recording([frame(0, TRADE), *(frame(number) for number in range(1, 10))]), scenario, autostart=False)
+
+
+@pytest.mark.parametrize(("with_market", "started"), [(True, True), (False, False)])
+def test_the_first_subscriber_waits_for_its_market_socket(with_market: bool, started: bool) -> None:
+    """Where the recording has trades, books do not start before /market is there or a grace is over."""
+
+    async def scenario(player: Player) -> None:
+        if with_market:
+            player.join(listener(Root.MARKET, TRADE))
+        player.join(listener(Root.PUBLIC, BOOK))
+        await settle()
+        assert (player.frames_sent > 0) is started
+
+    play(recording([frame(0, TRADE), frame(1)]), scenario)
+
+
+def test_unknown_streams_start_nothing() -> None:
+    """A subscription to what the recording does not have is no audience."""
+
+    async def scenario(player: Player) -> None:
+        player.join(listener(Root.PUBLIC, "nonsense@bookTicker"))
+        await settle()
+        assert player.state is State.WAITING
+
+    play(recording([frame(0)]), scenario)
+
+
+def test_damage_ends_with_what_was_readable() -> None:
+    """Frames before the damage are played; then every listener is closed with 1011 and the reason."""
+
+    async def scenario(player: Player) -> None:
+        reader = listener(Root.PUBLIC, BOOK)
+        player.join(reader)
+        await settle()
+        assert (len(reader.outbox), reader.end) == (2, (1011, "it is cut off"))
+        assert (player.state, player.problem) == (State.FAILED, "it is cut off")
+
+    play(recording([frame(0), frame(1)], damaged=True), scenario)
+
+
+def test_pace_has_no_drift() -> None:
+    """Frames are due by their distance from the first one; a late one is not waited for, and delays no later one."""
+    now = [100.0]
+    schedule = playback._Schedule(2.0, lambda: now[0])
+    assert schedule.wait_s(10_000_000_000) == 0
+    assert schedule.wait_s(14_000_000_000) == 2.0
+    now[0] = 103.0
+    assert schedule.wait_s(14_000_000_000) == -1.0
+    assert schedule.wait_s(18_000_000_000) == 1.0
+    assert playback._Schedule(None, lambda: now[0]).wait_s(99) == 0
