@@ -1,8 +1,10 @@
 """Run the whole system embedded: `scripts/demo.sh`."""
 
 import json
+import os
 import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from rich.console import Console
 
@@ -14,7 +16,7 @@ from scripts.embedded.run import Run
 from scripts.embedded.summary import lines_of, summarise, what_it_did
 from scripts.embedded.table import Screen
 
-FOLDER = ROOT / "var" / "demo"
+FOLDER = Path(os.environ.get("DEMO_FOLDER") or ROOT / "var" / "demo").absolute()
 DEFAULT_LABEL = "default settings"
 DEMO_LABEL = f"DEMO PROFILE ({', '.join(f'{name}={value}' for name, value in DEMO_PROFILE.items())})"
 

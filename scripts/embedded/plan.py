@@ -23,14 +23,17 @@ SIMULATOR_PORT_OFFSET = 10
 #: Changed values of the demo profile: never fees, latency or spread.
 DEMO_PROFILE = {"COST_MARGIN": "0", "ADVISORY_GATES": "cost"}
 
-#: librdkafka's mock broker keeps 5 MiB a partition: what lies unread in it must stay well below, over all pairs.
-MOCK_UNREAD_TICKS = 3000
 MOCK_FETCH_WAIT_MS = 1
+#: The mock broker keeps 5 MiB a partition: what lies unread in it must stay well below, over all pairs. A short lead and
+#: queue also keep what a decision rests on young, while a few bars of lead are enough to keep every service busy.
+UNDECIDED_TICKS = 2000
+LEAST_LEAD_TICKS, MOST_LEAD_TICKS = 20, 400
+FRAME_QUEUE = 200
 
 
 def lead_ticks(pairs: int) -> int:
-    """How far ingestion may lead execution on the mock broker, ticks a pair."""
-    return max(50, min(1000, MOCK_UNREAD_TICKS // pairs))
+    """How far ingestion may lead execution, ticks a pair."""
+    return max(LEAST_LEAD_TICKS, min(MOST_LEAD_TICKS, UNDECIDED_TICKS // pairs))
 
 
 def pipeline_settings(options: Options) -> dict[str, str]:
@@ -66,8 +69,9 @@ def environment_of(options: Options, bootstrap: str, redis_url: str, folder: Pat
         "PYTHONUNBUFFERED": "1",
     }
     if not options.kafka:
-        made |= {"KAFKA_FETCH_WAIT_MAX_MS": str(MOCK_FETCH_WAIT_MS), "LEAD_TICKS": str(lead_ticks(len(options.pairs)))}
+        made["KAFKA_FETCH_WAIT_MAX_MS"] = str(MOCK_FETCH_WAIT_MS)
     if not options.live:
+        made |= {"LEAD_TICKS": str(lead_ticks(len(options.pairs))), "FRAME_QUEUE": str(FRAME_QUEUE)}
         made |= {"BINANCE_WS_URL": f"ws://{HOST}:{simulator}", "BINANCE_REST_URL": f"http://{HOST}:{simulator}"}
     return made
 

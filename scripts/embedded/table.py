@@ -20,10 +20,15 @@ PLAIN_LINE_EVERY_S = 5.0
 PACE_OVER_S = 0.5
 
 
-def progress_of(simulator: Mapping[str, Any]) -> float:
-    """Share of the recording that was played, 0 to 1."""
-    first, last, now = (simulator.get(name) or 0 for name in ("first_event_time_ns", "last_event_time_ns", "position_ns"))
-    return min(1.0, max(0.0, (now - first) / (last - first))) if last > first else 0.0
+def progress_of(run: Run) -> float:
+    """Share of the recording that has been decided on for every pair, 0 to 1."""
+    first, last = (run.simulator.get(name) or 0 for name in ("first_event_time_ns", "last_event_time_ns"))
+    marks = [view.mark for view in run.tally.pairs.values()]
+    if run.tally.ended:
+        return 1.0
+    if last <= first or not all(marks):
+        return 0.0
+    return min(1.0, max(0.0, (min(mark.event_time_ns for mark in marks if mark) - first) / (last - first)))
 
 
 def usd(amount: Decimal) -> str:
@@ -68,7 +73,7 @@ class Screen:
         self.show(run)
 
     def _render(self, run: Run) -> Group:
-        share = progress_of(run.simulator)
+        share = progress_of(run)
         elapsed = time.monotonic() - run.started_at
         head = Text(f"{self._title}   {elapsed:5.0f} s   recording {share:4.0%}", style="bold")
         return Group(head, ProgressBar(total=1.0, completed=share, width=100), self._pairs(run), self._services(run))
@@ -132,6 +137,6 @@ def plain_line(run: Run) -> str:
     net = usd(run.tally.money()["net_pnl_usd"])
     restarts = sum(process.restarts for process in run.processes)
     return (
-        f"{time.monotonic() - run.started_at:5.0f} s  recording {progress_of(run.simulator):4.0%}  bars {counts['bars']}  decisions {counts['decisions']}  "
+        f"{time.monotonic() - run.started_at:5.0f} s  recording {progress_of(run):4.0%}  bars {counts['bars']}  decisions {counts['decisions']}  "
         f"fills {counts['fills']}  round trips {counts['round_trips']}  net {net} USD  restarts {restarts}"
     )

@@ -58,7 +58,6 @@ def explain(params: Params, state: PairState) -> dict[str, Any]:
 def summary(params: Params, state: PairState) -> dict[str, Any]:
     """The last state of a pair, for caches and tables."""
     thresholds = state.risk.thresholds if state.risk else None
-    tick = state.hedge.tick if state.hedge else None
     amounts = _profit(state)
     return {
         **_position(params, state),
@@ -70,7 +69,6 @@ def summary(params: Params, state: PairState) -> dict[str, Any]:
         "stop_z": thresholds.stop_z if thresholds else None,
         "volatility_model": thresholds.volatility_model if thresholds else None,
         "blocking_gate": state.blocking_gate,
-        **_prices(tick),
         "net_usd": str(to_cents(amounts["net_usd"])),
         "unrealised_usd": str(to_cents(amounts["unrealised_usd"])),
         "equity_usd": str(to_cents(amounts["equity_usd"])),
@@ -94,6 +92,7 @@ def _position(params: Params, state: PairState) -> dict[str, Any]:
         "opened_bar": terms.bar if terms else None,
         "beta": terms.beta if terms else None,
         "legs": {leg: {"symbol": params.pair.symbol(leg), "quantity": str(account.holding(leg).quantity)} for leg in Leg},
+        **_prices(state.hedge.tick if state.hedge else None),
         "working_orders": [order.client_id for order in position.orders],
     }
 
