@@ -253,7 +253,12 @@ def limits_of(settings: Settings) -> Limits:
 def connect(settings: Settings, name: str, instance: str) -> Transport:
     """Reach Kafka; raises TransportError when that takes too long."""
     transport = KafkaTransport(
-        settings.kafka_bootstrap_servers, fetch_wait_max_ms=settings.kafka_fetch_wait_max_ms, client_id=f"{name}-{instance}", instance=instance
+        settings.kafka_bootstrap_servers,
+        fetch_wait_max_ms=settings.kafka_fetch_wait_max_ms,
+        client_id=f"{name}-{instance}",
+        instance=settings.instance,
+        alone=settings.kafka_alone,
+        topic_prefix=settings.topic_prefix,
     )
     transport.connect(settings.kafka_startup_timeout_seconds)
     return transport

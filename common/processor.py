@@ -12,7 +12,6 @@ import msgspec
 from common.messages import Message
 from common.topics import Topic
 
-
 S = TypeVar("S", bound=msgspec.Struct)
 
 

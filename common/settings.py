@@ -82,6 +82,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     kafka_bootstrap_servers: Annotated[
         str, setting("Kafka brokers, host:port, comma separated", "localhost:9092", pattern=r"^[^\s:,]+:\d+(,[^\s:,]+:\d+)*$")
     ] = "localhost:9092"
+    kafka_alone: Annotated[bool, setting("the only replica on librdkafka's mock broker: group members take all partitions at once", "true")] = False
+    topic_prefix: Annotated[str, setting("put before the names of topics and groups, to keep runs apart", "demo-1-", pattern=r"^[A-Za-z0-9._-]{0,100}$")] = ""
     kafka_fetch_wait_max_ms: Annotated[int, setting("longest wait of a fetch, ms; 1 to 5 with librdkafka's mock broker only", "500", ge=1)] = 500
     topic_partitions: Annotated[int, setting("partitions of each per-pair topic", "6", ge=1, le=1000)] = 6
     redis_url: Annotated[str, setting("Redis; empty for none", "redis://localhost:6379/0", pattern=r"^(rediss?://\S+)?$")] = "redis://localhost:6379/0"

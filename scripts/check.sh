@@ -13,7 +13,7 @@ case "${1:-}" in
 esac
 scripts/setup.sh dev
 PATH=$(CDPATH='' cd "${CRYPTO_BOT_VENV:-.venv}/bin" && pwd):$PATH
-code=(common services scripts tests)
+code=(common monitoring services scripts tests)
 failed=''
 
 # check NAME COMMAND...: runs it, shows what it says only if it fails.

@@ -3,9 +3,8 @@
 It serves the tests that prove that timing changes nothing, the look at the default settings before a demo, and backtests.
 """
 
-import gc
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +37,7 @@ INGESTION, KALMAN, GARCH, RISK, EXECUTION = "ingestion", "kalman-filter", "garch
 NAMES = (INGESTION, KALMAN, GARCH, RISK, EXECUTION)
 
 #: Turns without a record after which a run that has not ended stands still.
-_STANDSTILL_TURNS = 1000
+_STANDSTILL_TURNS = 3000
 
 
 def public_frames(recorded: Iterable[RecordedFrame], market: Market) -> list[Frame]:
@@ -55,7 +54,7 @@ def public_frames(recorded: Iterable[RecordedFrame], market: Market) -> list[Fra
 class Offline:
     """The services by name; any of them can be killed and replaced at any time."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what a run in memory may be given
         self,
         environment: Mapping[str, str],
         frames: Iterable[Frame],
@@ -95,19 +94,18 @@ class Offline:
         """End a service as `kill -9` does: nothing is flushed, nothing is said."""
         self._transports.pop(name).abandon()
         del self.services[name]
-        gc.collect()  # files and locks go with the process that held them
 
-    def run(self, order: Callable[[], str] | None = None) -> None:
+    def run(self, order: Callable[[], str] | None = None, names: Sequence[str] = NAMES) -> None:
         """Turn the services until the recording's end has gone through all of them.
 
         `order` names the next service each time; by default they take turns. Raises RuntimeError when they stand still.
         """
         idle = turn = 0
-        for name in NAMES:
+        for name in names:
             if name not in self.services:
                 self.start(name)
         while not self.ended():
-            name = order() if order else NAMES[turn % len(NAMES)]
+            name = order() if order else names[turn % len(names)]
             turn += 1
             idle = 0 if self.services[name].turn(0) else idle + 1
             if idle > _STANDSTILL_TURNS:
@@ -116,7 +114,8 @@ class Offline:
     def stop(self) -> None:
         """Stop all services in the order of the data."""
         for name in NAMES:
-            self.services[name].stop()
+            if name in self.services:
+                self.services[name].stop()
 
     def ended(self) -> bool:
         """Whether every pair's last bar has been marked, and judged by risk-manager."""

@@ -4,6 +4,9 @@ What a service decides and what it will publish of it commit in one transaction.
 and cleared once the broker has acknowledged; after a crash it is published again, and receivers drop what they have seen.
 """
 
+import fcntl
+import os
+import socket
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -25,20 +28,48 @@ CREATE TABLE outbox (
 """
 
 
+class _Lock:
+    """Keeps other processes away from a file; gone with its process, however that ends."""
+
+    def __init__(self, path: Path, holder: str) -> None:
+        """Raises ConfigurationError, naming the file and who has it, when another has it."""
+        try:
+            self._file = path.with_name(f"{path.name}.lock").open("a+", encoding="utf-8")
+        except OSError as error:
+            raise _unusable(path, error) from error
+        try:
+            fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            self._file.seek(0)
+            other = self._file.read().strip() or "another process"
+            self._file.close()
+            raise ConfigurationError([f"{path}: in use by {other}; only one may write, stop it or choose another DATA_DIR"]) from error
+        self._file.truncate(0)
+        self._file.write(f"{holder}, process {os.getpid()} on {socket.gethostname()}\n")
+        self._file.flush()
+
+    def release(self) -> None:
+        """Let others have it."""
+        self._file.close()
+
+
 class Database:
     """One file, one writer."""
 
-    def __init__(self, path: Path, *, migrations: Sequence[str], stamp: Mapping[str, str], synchronous: str = "FULL") -> None:
+    def __init__(self, path: Path, *, holder: str, migrations: Sequence[str], stamp: Mapping[str, str], synchronous: str = "FULL") -> None:
         """Open or make the file and bring its schema up to date.
 
-        `stamp` says what the data belongs to (environment, venue, account); raises ConfigurationError when the file is
-        stamped otherwise, is newer than this program or is not a database.
+        `holder` is the service that writes it; `stamp` says what the data belongs to (environment, venue, account).
+        Raises ConfigurationError when another process has the file, when it is stamped otherwise, is newer than this
+        program or is not a database.
         """
         self.path = path
+        self._lock = _Lock(path, holder)
         self._sent_through = 0
         try:
             self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         except sqlite3.Error as error:
+            self._lock.release()
             raise _unusable(path, error) from error
         try:
             for pragma in ("journal_mode=WAL", f"synchronous={synchronous}", "busy_timeout=5000", "foreign_keys=ON", "wal_autocheckpoint=1000"):
@@ -68,8 +99,9 @@ class Database:
         return self._connection.execute(sql, parameters).fetchall()
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the file and let another process have it."""
         self._connection.close()
+        self._lock.release()
 
     # Positions: where to go on reading after a restart.
 
@@ -125,5 +157,5 @@ class Database:
             raise ConfigurationError([f"{self.path}: belongs to another account ({'; '.join(foreign)}); choose another DATA_DIR"])
 
 
-def _unusable(path: Path, error: sqlite3.Error) -> ConfigurationError:
+def _unusable(path: Path, error: Exception) -> ConfigurationError:
     return ConfigurationError([f"{path}: cannot be used as a database ({error}); move it away or restore a backup"])

@@ -23,7 +23,11 @@ SIMULATOR_PORT_OFFSET = 10
 #: Changed values of the demo profile: never fees, latency or spread.
 DEMO_PROFILE = {"COST_MARGIN": "0", "ADVISORY_GATES": "cost"}
 
+#: The mock broker holds a fetch for its full wait and walks through its log at each one. At full speed only the round trip
+#: between execution and risk-manager is waited for; the others are ahead of it and had better ask seldom.
 MOCK_FETCH_WAIT_MS = 1
+MOCK_FETCH_WAIT_MS_AHEAD = {"ingestion-service": 20, "kalman-filter-service": 10, "garch-volatility-service": 10}
+WATCH_FETCH_WAIT_MS = 50
 #: The mock broker keeps 5 MiB a partition: what lies unread in it must stay well below, over all pairs. A short lead and
 #: queue also keep what a decision rests on young, while a few bars of lead are enough to keep every service busy.
 UNDECIDED_TICKS = 2000
@@ -34,6 +38,11 @@ FRAME_QUEUE = 200
 def lead_ticks(pairs: int) -> int:
     """How far ingestion may lead execution, ticks a pair."""
     return max(LEAST_LEAD_TICKS, min(MOST_LEAD_TICKS, UNDECIDED_TICKS // pairs))
+
+
+def fetch_wait_ms(service: str, speed: str) -> int:
+    """How long a service's fetch may wait on the mock broker."""
+    return MOCK_FETCH_WAIT_MS_AHEAD.get(service, MOCK_FETCH_WAIT_MS) if speed == "max" else MOCK_FETCH_WAIT_MS
 
 
 def pipeline_settings(options: Options) -> dict[str, str]:
@@ -56,7 +65,9 @@ def pipeline_settings(options: Options) -> dict[str, str]:
 def environment_of(options: Options, bootstrap: str, redis_url: str, folder: Path, profile: Mapping[str, str]) -> dict[str, str]:
     """Settings of every process of an embedded run. What the caller's own environment sets wins, but for addresses."""
     simulator = options.base_port + SIMULATOR_PORT_OFFSET
-    own = {name: os.environ[name] for name in os.environ if name in pipeline_settings(options) and name not in {"SYMBOLS", "PAIRS", "BINANCE_MARKET", "EXCHANGE"}}
+    own = {
+        name: os.environ[name] for name in os.environ if name in pipeline_settings(options) and name not in {"SYMBOLS", "PAIRS", "BINANCE_MARKET", "EXCHANGE"}
+    }
     made = {
         **pipeline_settings(options),
         **profile,
@@ -69,7 +80,7 @@ def environment_of(options: Options, bootstrap: str, redis_url: str, folder: Pat
         "PYTHONUNBUFFERED": "1",
     }
     if not options.kafka:
-        made["KAFKA_FETCH_WAIT_MAX_MS"] = str(MOCK_FETCH_WAIT_MS)
+        made["KAFKA_ALONE"] = "true"
     if not options.live:
         made |= {"LEAD_TICKS": str(lead_ticks(len(options.pairs))), "FRAME_QUEUE": str(FRAME_QUEUE)}
         made |= {"BINANCE_WS_URL": f"ws://{HOST}:{simulator}", "BINANCE_REST_URL": f"http://{HOST}:{simulator}"}
@@ -90,5 +101,7 @@ def processes_of(options: Options, environment: Mapping[str, str], logs: Path) -
         made.append(Supervised(SIMULATOR, "services.exchange_simulator", {**environment, **simulator}, logs / f"{SIMULATOR}.log"))
     for name, (module, offset) in SERVICES.items():
         own = {"HTTP_PORT": str(options.base_port + offset), "INSTANCE": name}
+        if not options.kafka:
+            own["KAFKA_FETCH_WAIT_MAX_MS"] = str(fetch_wait_ms(name, options.speed))
         made.append(Supervised(name, module, {**environment, **own}, logs / f"{name}.log"))
     return made

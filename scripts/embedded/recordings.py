@@ -34,7 +34,7 @@ def is_klines(recording: Recording) -> bool:
 def default_pairs(path: Path, recording: Recording) -> tuple[str, ...]:
     """Each symbol against the first, which is BTCUSDT where there is one."""
     symbols = sorted(recording.symbols, key=lambda symbol: (symbol != "BTCUSDT", symbol))
-    if len(symbols) < 2:  # noqa: PLR2004 - a pair
+    if len(symbols) < 2:
         raise ConfigurationError([f"--recording {path}: holds only {', '.join(symbols)}; a pair needs two symbols recorded at the same time"])
     return tuple(f"{symbol}-{symbols[0]}" for symbol in symbols[1:])
 

@@ -17,18 +17,18 @@ from common.settings import Settings, load
 from common.topics import ALL_TOPICS
 from scripts.embedded.monitor import TopicWatch, ask
 from scripts.embedded.options import Options
-from scripts.embedded.plan import MOCK_FETCH_WAIT_MS, SERVICES, SIMULATOR, SIMULATOR_PORT_OFFSET, environment_of, processes_of
+from scripts.embedded.plan import SERVICES, SIMULATOR, SIMULATOR_PORT_OFFSET, WATCH_FETCH_WAIT_MS, environment_of, processes_of
 from scripts.embedded.processes import Supervised, stop_all
 from scripts.embedded.servers import embedded_redis, require_free
 from scripts.embedded.tally import Tally
 
 READY_TIMEOUT_S = 90.0
-REFRESH_S = 0.25
+REFRESH_S = 0.5
 #: After the simulator has sent its last frame the pipeline must come to its end within this time without progress.
 STALLED_AFTER_S = 60.0
 
 
-class Interrupted(Exception):  # noqa: N818 - not an error: the user asked for it
+class Interrupted(Exception):
     """Ctrl-C or SIGTERM."""
 
 
@@ -69,7 +69,7 @@ class Run:
             stack.callback(self._stop)
             try:
                 self._play(watch)
-            except (KeyboardInterrupt, Interrupted):
+            except Interrupted:
                 self.interrupted = True
                 self._say("stopping")
             self._look()
@@ -81,18 +81,18 @@ class Run:
     def _servers(self, stack: contextlib.ExitStack) -> tuple[KafkaTransport, dict[str, str]]:
         bootstrap = self.options.kafka or stack.enter_context(contextlib.closing(MockBroker())).bootstrap_servers
         redis_url = self.options.redis_url or stack.enter_context(embedded_redis())
-        prefix = {} if not self.options.kafka else {"TOPIC_PREFIX": f"demo-{time.time_ns()}-"}
+        prefix = f"demo-{time.time_ns()}-" if self.options.kafka else ""
         transport = KafkaTransport(
             bootstrap,
-            fetch_wait_max_ms=500 if self.options.kafka else MOCK_FETCH_WAIT_MS,
+            fetch_wait_max_ms=500 if self.options.kafka else WATCH_FETCH_WAIT_MS,
             client_id="embedded",
-            **({"topic_prefix": prefix["TOPIC_PREFIX"]} if prefix else {}),
+            topic_prefix=prefix,
         )
         stack.callback(transport.close)
         transport.connect(timeout_s=15)
         if self.options.kafka:
             transport.ensure_topics(ALL_TOPICS, load(Settings, os.environ).topic_partitions)
-        return transport, environment_of(self.options, bootstrap, redis_url, self.folder, self.profile) | prefix
+        return transport, environment_of(self.options, bootstrap, redis_url, self.folder, self.profile) | {"TOPIC_PREFIX": prefix}
 
     def _play(self, watch: TopicWatch) -> None:
         for process in self.processes:
@@ -100,7 +100,7 @@ class Run:
         self._wait_ready()
         if not self.options.live:
             status, _ = ask(self.port(SIMULATOR), "/simulator/start", method="POST")
-            if status != 200:  # noqa: PLR2004
+            if status != 200:
                 raise CryptoBotError(f"the simulator did not start to play (HTTP {status})")
         self.started_at = time.monotonic()
         self._say("playing")
@@ -119,7 +119,7 @@ class Run:
         if name == "ingestion-service":
             _, info = ask(self.port(name), "/info")
             return bool(info.get("details", {}).get("connected"))
-        return ask(self.port(name), "/health/ready")[0] == 200  # noqa: PLR2004
+        return ask(self.port(name), "/health/ready")[0] == 200
 
     def _follow(self, watch: TopicWatch) -> None:
         deadline = self.started_at + self.options.duration_s if self.options.duration_s else None
@@ -169,13 +169,14 @@ class Run:
 
 @contextlib.contextmanager
 def _signals_raise() -> Iterator[None]:
-    """SIGTERM ends the run as Ctrl-C does."""
+    """Ctrl-C and SIGTERM end the run, also where a shell has started it with SIGINT ignored."""
 
     def interrupt(_number: int, _frame: FrameType | None) -> None:
         raise Interrupted
 
-    before = signal.signal(signal.SIGTERM, interrupt)
+    before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)

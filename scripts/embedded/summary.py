@@ -82,11 +82,15 @@ def lines_of(summary: Mapping[str, Any], run: Run) -> list[str]:
     lines = [
         f"recording   {summary['recording']}",
         f"profile     {summary['profile']}",
-        f"data        {summary['frames']} frames: {summary['ticks']} ticks, {summary['conflated']} conflated, {summary['ignored']} ignored, "
-        f"{summary['dead_letters']} dead letters; {summary['bars']} bars",
+        (
+            f"data        {summary['frames']} frames: {summary['ticks']} ticks, {summary['conflated']} conflated, {summary['ignored']} ignored, "
+            f"{summary['dead_letters']} dead letters; {summary['bars']} bars"
+        ),
         f"models      bars by volatility model: {models}; {summary['fits_accepted']} fits accepted; {summary['changepoint_actions']} changepoint actions",
-        f"trading     {summary['decisions']} decisions, {summary['orders']} orders, {summary['fills']} fills, {summary['rejected']} rejected; "
-        f"{summary['round_trips']} round trips, {summary['open_positions']} positions open",
+        (
+            f"trading     {summary['decisions']} decisions, {summary['orders']} orders, {summary['fills']} fills, {summary['rejected']} rejected; "
+            f"{summary['round_trips']} round trips, {summary['open_positions']} positions open"
+        ),
         f"P&L         {money}",
         f"latency     frame read to decision: p50 {latency['p50']}, p99 {latency['p99']}, max {latency['max']} ms",
     ]

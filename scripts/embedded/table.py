@@ -3,7 +3,7 @@
 import time
 from collections.abc import Mapping
 from decimal import Decimal
-from typing import Any
+from typing import Any, Self
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -46,7 +46,7 @@ class Screen:
         self._next_line_at = 0.0
         self._paces: dict[str, tuple[float, Mapping[str, float], tuple[str, ...]]] = {}
 
-    def __enter__(self) -> "Screen":
+    def __enter__(self) -> Self:
         if self._live:
             self._live.start()
         return self

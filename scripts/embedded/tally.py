@@ -45,7 +45,8 @@ class Tally:
             case m.Mark():
                 self._add_mark(message)
             case m.DeadLetter():
-                self.dead_letters[f"{message.source}: {message.reason}"] += 1
+                if self._once("dead_letters", message.service, message.source, message.partition, message.offset, message.reason):
+                    self.dead_letters[f"{message.source}: {message.reason}"] += 1
             case m.Decision():
                 self._once("decisions", message.pair, message.seq, message.action)
             case m.OrderEvent():
@@ -55,6 +56,8 @@ class Tally:
             case m.RoundTrip():
                 if self._once("round_trips", message.pair, message.seq):
                     self.pairs[message.pair].round_trips += 1
+            case _:
+                pass
 
     @property
     def ended(self) -> bool:

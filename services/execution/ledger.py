@@ -5,10 +5,7 @@ paper venue lives in the same transaction, so an order's intent is on disk befor
 a venue of its own will need the intent committed first.
 """
 
-import fcntl
-import os
 import sqlite3
-import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -18,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from common.errors import ConfigurationError, InvariantBroken
+from common.errors import InvariantBroken
 from common.io.sqlite import Database
 from common.messages import (
     CommandApplied,
@@ -127,15 +124,9 @@ class Ledger:
 
     def __init__(self, path: Path, *, stamp: Mapping[str, str], synchronous: str = "FULL") -> None:
         """Open or make the file; raises ConfigurationError when another process has it or it belongs to another account."""
-        # Let go of when this object is closed or dropped.
-        self._unlock = weakref.finalize(self, os.close, _lock(path))
         self._state_decoder = msgspec.json.Decoder(PairState)
         self._encoder = msgspec.json.Encoder()
-        try:
-            self._database = Database(path, migrations=(_SCHEMA,), stamp=stamp, synchronous=synchronous)
-        except ConfigurationError:
-            self._unlock()
-            raise
+        self._database = Database(path, holder="execution-service", migrations=(_SCHEMA,), stamp=stamp, synchronous=synchronous)
         self.path = path
 
     def states(self) -> dict[str, PairState]:
@@ -186,7 +177,6 @@ class Ledger:
     def close(self) -> None:
         """Close the file and let another process have it."""
         self._database.close()
-        self._unlock()
 
     def _save_states(self, connection: sqlite3.Connection, states: Mapping[str, PairState]) -> None:
         """Save pairs, and drop the signals that they no longer need."""
@@ -230,14 +220,3 @@ class Ledger:
 
     def _json(self, value: Any) -> str:
         return self._encoder.encode(value).decode()
-
-
-def _lock(path: Path) -> int:
-    """The exclusive lock beside the file, held until the process ends; raises ConfigurationError when another has it."""
-    descriptor = os.open(path.with_name(path.name + ".lock"), os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        os.close(descriptor)
-        raise ConfigurationError([f"{path}: another execution-service writes this ledger; stop it or choose another DATA_DIR"]) from error
-    return descriptor

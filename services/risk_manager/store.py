@@ -1,8 +1,5 @@
 """risk.db: state, commands, positions and outbox of risk-manager, committed together; one process at a time."""
 
-import fcntl
-import os
-import socket
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -26,40 +23,13 @@ CREATE TABLE commands (
 _PORTFOLIO, _MEMORY, _CLOSE = "portfolio", "memory/", "close/"
 
 
-class FileLock:
-    """Keeps a second process away from a file; ends with the process, however that ends."""
-
-    def __init__(self, path: Path, *, holder: str) -> None:
-        """Raise ConfigurationError, naming the file and who has it, when another process holds it."""
-        self._file = path.open("a+", encoding="utf-8")
-        try:
-            fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            self._file.seek(0)
-            other = self._file.read().strip() or "another process"
-            self._file.close()
-            raise ConfigurationError([f"{path}: in use by {other}; only one may run, stop it or choose another DATA_DIR"]) from error
-        self._file.truncate(0)
-        self._file.write(f"{holder}, process {os.getpid()} on {socket.gethostname()}\n")
-        self._file.flush()
-
-    def release(self) -> None:
-        """Let others have it."""
-        self._file.close()
-
-
 class RiskStore:
     """The file and what of it is known to be on disk."""
 
     def __init__(self, folder: Path, stamp: Mapping[str, str], *, synchronous: str = "FULL") -> None:
         """Open or make risk.db; raises ConfigurationError when it is in use, foreign or damaged."""
         path = folder / "risk.db"
-        self._lock = FileLock(folder / "risk.db.lock", holder="risk-manager-service")
-        try:
-            self._database = Database(path, migrations=[_SCHEMA], stamp=stamp, synchronous=synchronous)
-        except ConfigurationError:
-            self._lock.release()
-            raise
+        self._database = Database(path, holder="risk-manager-service", migrations=[_SCHEMA], stamp=stamp, synchronous=synchronous)
         self._path = path
         self._saved: dict[str, msgspec.Struct | None] = {}
         self._saved_positions: set[Position] = set()
@@ -123,7 +93,6 @@ class RiskStore:
     def close(self) -> None:
         """Close the file and let others have it."""
         self._database.close()
-        self._lock.release()
 
     def _decode(self, entries: Mapping[str, Any], name: str, kind: type[Any]) -> Any:
         try:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from common import messages as m
 from common.io.memory import Faults
-from common.rules import parse_exchange_info
+from common.rules import SymbolRules, parse_exchange_info
 from common.settings import Market
 from common.topics import EXECUTIONS, Topic
 from scripts.offline import EXECUTION, GARCH, INGESTION, KALMAN, NAMES, RISK, Offline, public_frames
@@ -44,7 +44,7 @@ class Scenario(NamedTuple):
 
     settings: Mapping[str, str]
     frames: tuple[RecordedFrame, ...]
-    rules: Mapping[str, object]
+    rules: Mapping[str, SymbolRules]
 
 
 class Outcome(NamedTuple):
@@ -57,7 +57,7 @@ class Outcome(NamedTuple):
     marks: tuple[m.Message, ...]
 
 
-def klines(pairs: Iterable[str], bars: int, *, late: str = "", silent_after: Mapping[str, int] | None = None, extra: Mapping[str, str] | None = None) -> Scenario:
+def klines(pairs: Iterable[str], bars: int, *, late: str = "", silent_after: Mapping[str, int] | None = None) -> Scenario:
     """The first `bars` minutes; symbol `late` begins in the middle, those of `silent_after` fall silent after so many bars."""
     named = tuple(pairs)
     symbols = tuple(dict.fromkeys(symbol for pair in named for symbol in reversed(pair.split("-"))))
@@ -70,7 +70,7 @@ def klines(pairs: Iterable[str], bars: int, *, late: str = "", silent_after: Map
         symbol, bar = frame.stream.partition("@")[0].upper(), (frame.time_ns - first) // MINUTE_NS
         return bar <= last_bar.get(symbol, bars) and (symbol != late or bar >= bars // 2)
 
-    settings = {**QUICK, "SYMBOLS": ",".join(symbols), "PAIRS": ",".join(named), "MAX_LEG_AGE_MS": "60000", **(extra or {})}
+    settings = {**QUICK, "SYMBOLS": ",".join(symbols), "PAIRS": ",".join(named), "MAX_LEG_AGE_MS": "60000"}
     rules = dict(parse_exchange_info(exchange_info(Market.FUTURES, recording.rules.values(), 0), Market.FUTURES))
     rules |= {symbol: rules["LTCUSDT" if "LTCUSDT" in rules else held[-1]] for symbol in symbols if symbol not in rules}
     return Scenario(settings, tuple(filter(kept, recording.frames())), rules)
@@ -80,16 +80,17 @@ def ticks(seconds: float, every: int) -> Scenario:
     """Every so many frames of the tick recording, in bars of a second: many ticks a bar."""
     recording = open_recording(TICKS, Wanted(duration_s=seconds))
     frames = tuple(islice((frame for frame in recording.frames() if frame.stream.endswith("@bookTicker")), 0, None, every))
-    settings = {**QUICK, "SYMBOLS": "BTCUSDT,ETHUSDT", "BAR_INTERVAL_SECONDS": "1", "MAX_LEG_AGE_MS": "2000"}
+    # Without fees, for a second moves less than they cost.
+    settings = {**QUICK, "SYMBOLS": "BTCUSDT,ETHUSDT", "BAR_INTERVAL_SECONDS": "1", "MAX_LEG_AGE_MS": "2000", "TAKER_FEE_BPS": "0"}
     return Scenario(settings, frames, parse_exchange_info(exchange_info(Market.FUTURES, recording.rules.values(), 0), Market.FUTURES))
 
 
 def outcomes(offline: Offline, topic: Topic = EXECUTIONS) -> dict[str, Outcome]:
     """What was published, by pair."""
-    found: dict[str, dict[type, dict[object, m.Message]]] = {pair: {} for pair in offline.pairs}
+    found: dict[str, dict[type, dict[m.Message, None]]] = {pair: {} for pair in offline.pairs}
     for message in offline.messages(topic):
         if isinstance(message, m.Execution) and not isinstance(message, m.HoldExpired):
-            found[message.pair].setdefault(type(message), {}).setdefault(message, message)
+            found[message.pair].setdefault(type(message), {})[message] = None
     kinds = (m.Decision, m.OrderEvent, m.Fill, m.RoundTrip, m.Mark)
     return {pair: Outcome(*(tuple(of_kind.get(kind, ())) for kind in kinds)) for pair, of_kind in found.items()}
 
@@ -119,8 +120,12 @@ class Schedule:
         faults = Faults(duplicate=self._duplicates, hold=self._holds, release=self._releases)
         frames = public_frames(scenario.frames, Market.FUTURES)
         offline = Offline(scenario.settings, frames, scenario.rules, folder, faults=faults, clock=self._clock)
-        offline.run(lambda: self._next(offline))
+        self.drive(offline)
         return outcomes(offline)
+
+    def drive(self, offline: Offline) -> None:
+        """Name the next service each time, and kill one now and then."""
+        offline.run(lambda: self._next(offline))
 
     def _next(self, offline: Offline) -> str:
         if self.kills < MOST_KILLS and self._random.random() < self._kill_chance:

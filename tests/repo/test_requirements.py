@@ -22,6 +22,7 @@ SERVICES = {
     "services.risk_manager": "risk-manager",
     "services.exchange_simulator": "exchange-simulator",
     "scripts.embedded": "demo",
+    "monitoring.streamlit": "dashboard",
 }
 
 
@@ -86,7 +87,7 @@ def test_development_includes_the_demo() -> None:
 @pytest.fixture(scope="module")
 def imports() -> grimp.ImportGraph:
     """What imports what, libraries included."""
-    return grimp.build_graph("common", "scripts", "services", include_external_packages=True)
+    return grimp.build_graph("common", "monitoring", "scripts", "services", include_external_packages=True)
 
 
 @pytest.mark.parametrize("package", SERVICES)

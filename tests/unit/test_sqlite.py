@@ -1,7 +1,10 @@
 """The database: all or nothing, stamped, migrated, and an outbox that a crash cannot lose."""
 
 import contextlib
+import os
 import sqlite3
+import subprocess
+import sys
 from pathlib import Path
 
 import msgspec
@@ -47,7 +50,7 @@ class FakeProducer:
 
 
 def open_database(folder: Path, *migrations: str, stamp: dict[str, str] | None = None) -> Database:
-    return Database(folder / "ledger.db", migrations=migrations or (ORDERS,), stamp=stamp or STAMP, synchronous="OFF")
+    return Database(folder / "ledger.db", holder="test", migrations=migrations or (ORDERS,), stamp=stamp or STAMP, synchronous="OFF")
 
 
 def progress(seq: int) -> Output:
@@ -65,7 +68,7 @@ def sent_seqs(producer: FakeProducer) -> list[int]:
 
 def test_durable_settings(tmp_path: Path) -> None:
     """By default every commit is on disk: WAL with full synchronisation."""
-    database = Database(tmp_path / "ledger.db", migrations=(ORDERS,), stamp=STAMP)
+    database = Database(tmp_path / "ledger.db", holder="test", migrations=(ORDERS,), stamp=STAMP)
     assert database.query("PRAGMA journal_mode") == [("wal",)]
     assert database.query("PRAGMA synchronous") == [(2,)]
     database.close()
@@ -93,9 +96,28 @@ def test_restart_keeps_what_was_committed(tmp_path: Path) -> None:
         database.set_positions([Position(HEDGE_RATIOS, 0, 5), Position(RISK_SIGNALS, 3, 7)])
     with database.transaction():
         database.set_positions([Position(HEDGE_RATIOS, 0, 6)])
+    database.close()
     again = open_database(tmp_path)
     assert again.query("SELECT id FROM orders") == [("a",)]
     assert sorted(again.positions(), key=str) == [Position(HEDGE_RATIOS, 0, 6), Position(RISK_SIGNALS, 3, 7)]
+
+
+def test_second_writer_is_refused(tmp_path: Path) -> None:
+    """While a process has the file another is refused and told who it is; when it lets go the next may come."""
+    program = (
+        "import sys; from pathlib import Path; from common.io.sqlite import Database\n"
+        "try: Database(Path(sys.argv[1]) / 'ledger.db', holder='other', migrations=(), stamp={})\n"
+        "except Exception as error: print(type(error).__name__, error)"
+    )
+
+    def other() -> str:
+        return subprocess.run([sys.executable, "-c", program, str(tmp_path)], capture_output=True, text=True, check=True).stdout
+
+    database = Database(tmp_path / "ledger.db", holder="test", migrations=(), stamp={})
+    assert other().startswith("ConfigurationError")
+    assert f"ledger.db: in use by test, process {os.getpid()} on" in other()
+    database.close()
+    assert other() == ""
 
 
 @pytest.mark.parametrize("name", STAMP)

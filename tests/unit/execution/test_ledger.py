@@ -77,18 +77,3 @@ def test_a_foreign_ledger_is_refused(tmp_path: Path, stamp: dict[str, str]) -> N
     open_ledger(tmp_path).close()
 
 
-def test_a_second_writer_is_refused(tmp_path: Path) -> None:
-    """One ledger has one writer; when it is gone the next may come."""
-    first = open_ledger(tmp_path)
-    with pytest.raises(ConfigurationError, match="another execution-service"):
-        open_ledger(tmp_path)
-    first.close()
-    open_ledger(tmp_path).close()
-
-
-def test_a_writer_that_was_dropped_lets_go(tmp_path: Path) -> None:
-    """The lock does not outlive its holder."""
-    first = open_ledger(tmp_path)
-    first._database.close()
-    del first
-    open_ledger(tmp_path).close()

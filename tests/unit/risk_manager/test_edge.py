@@ -1,8 +1,6 @@
 """risk-manager over a broker in memory and a real risk.db."""
 
 import json
-import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -453,22 +451,6 @@ def test_the_audit_is_bounded(world: World) -> None:
 
 
 # --- start -----------------------------------------------------------------------------------------------------------
-
-
-def test_a_second_instance_is_refused(world: World) -> None:
-    """Another process finds the file in use: it is named, and so is who has it."""
-    service = world.service()
-    program = (
-        "import sys; from pathlib import Path; from services.risk_manager.store import RiskStore\n"
-        "try: RiskStore(Path(sys.argv[1]), {})\n"
-        "except Exception as error: print(type(error).__name__, error)"
-    )
-    seen = subprocess.run([sys.executable, "-c", program, str(world.folder)], capture_output=True, text=True, check=True).stdout
-    assert seen.startswith("ConfigurationError")
-    assert "risk.db.lock: in use by risk-manager-service, process" in seen
-    service.stop()
-    seen = subprocess.run([sys.executable, "-c", program, str(world.folder)], capture_output=True, text=True, check=True).stdout
-    assert seen == ""
 
 
 def test_a_foreign_file_is_refused(world: World) -> None:
