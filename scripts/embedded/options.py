@@ -86,21 +86,16 @@ def parser() -> argparse.ArgumentParser:
         epilog="With KAFKA_BOOTSTRAP_SERVERS and REDIS_URL set, those servers are used instead of the embedded ones. "
         "Exit status: 0 all went well, 1 a part failed, 2 wrong usage.",
     )
-    made.add_argument(
-        "--data", choices=("klines", "ticks", "live"), help="kind of data (default: klines, or what --recording holds); live: Binance's public streams"
-    )
-    made.add_argument("--recording", type=Path, metavar="PATH", help="a recording of yours: a file or a folder of tick files or one-minute klines")
-    made.add_argument("--market", choices=[market.value for market in Market], help="default: futures, or what --recording holds")
-    made.add_argument(
-        "--pairs", type=_pairs, metavar="Y-X,...", help="pairs, dependent leg first, for example ETHUSDT-BTCUSDT (default: each symbol against the first)"
-    )
-    made.add_argument("--speed", type=_speed, default="max", metavar="N|max", help="times real time, or max: as fast as the pipeline goes (default)")
-    made.add_argument("--duration", type=_positive, metavar="SECONDS", help="end the run after so many seconds of wall time")
-    made.add_argument("--keep-going", action="store_true", help="keep everything up after the recording has ended, until Ctrl-C")
-    made.add_argument("--summary", type=Path, metavar="FILE", help="write the summary there as JSON")
-    made.add_argument(
-        "--base-port", type=int, default=8000, metavar="PORT", help="the services listen on PORT to PORT+4, the simulator on PORT+10 (default 8000)"
-    )
+    add = made.add_argument
+    add("--data", choices=("klines", "ticks", "live"), help="default: klines, or what --recording holds; live: Binance's public streams")
+    add("--recording", type=Path, metavar="PATH", help="a recording of yours: a file or a folder of tick files or one-minute klines")
+    add("--market", choices=[market.value for market in Market], help="default: futures, or what --recording holds")
+    add("--pairs", type=_pairs, metavar="Y-X,...", help="pairs, dependent leg first: ETHUSDT-BTCUSDT (default: each symbol against the first)")
+    add("--speed", type=_speed, default="max", metavar="N|max", help="times real time, or max: as fast as the pipeline goes (default)")
+    add("--duration", type=_positive, metavar="SECONDS", help="end the run after so many seconds of wall time")
+    add("--keep-going", action="store_true", help="keep everything up after the recording has ended, until Ctrl-C")
+    add("--summary", type=Path, metavar="FILE", help="write the summary there as JSON")
+    add("--base-port", type=int, default=8000, metavar="PORT", help="services on PORT to PORT+4, the simulator on PORT+10 (default 8000)")
     return made
 
 

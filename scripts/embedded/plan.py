@@ -40,6 +40,10 @@ def lead_ticks(pairs: int) -> int:
     return max(LEAST_LEAD_TICKS, min(MOST_LEAD_TICKS, UNDECIDED_TICKS // pairs))
 
 
+#: What the options say, whatever the environment does.
+_FROM_OPTIONS = frozenset({"EXCHANGE", "BINANCE_MARKET", "SYMBOLS", "PAIRS"})
+
+
 def fetch_wait_ms(service: str, speed: str) -> int:
     """How long a service's fetch may wait on the mock broker."""
     return MOCK_FETCH_WAIT_MS_AHEAD.get(service, MOCK_FETCH_WAIT_MS) if speed == "max" else MOCK_FETCH_WAIT_MS
@@ -65,9 +69,7 @@ def pipeline_settings(options: Options) -> dict[str, str]:
 def environment_of(options: Options, bootstrap: str, redis_url: str, folder: Path, profile: Mapping[str, str]) -> dict[str, str]:
     """Settings of every process of an embedded run. What the caller's own environment sets wins, but for addresses."""
     simulator = options.base_port + SIMULATOR_PORT_OFFSET
-    own = {
-        name: os.environ[name] for name in os.environ if name in pipeline_settings(options) and name not in {"SYMBOLS", "PAIRS", "BINANCE_MARKET", "EXCHANGE"}
-    }
+    own = {name: os.environ[name] for name in pipeline_settings(options) if name in os.environ and name not in _FROM_OPTIONS}
     made = {
         **pipeline_settings(options),
         **profile,

@@ -78,7 +78,8 @@ def lines_of(summary: Mapping[str, Any], run: Run) -> list[str]:
     """The summary for people."""
     latency = summary["tick_to_decision_ms"]
     models = ", ".join(f"{name} {count}" for name, count in summary["bars_by_model"].items()) or "none"
-    money = f"gross {summary['gross_pnl_usd']:+,.2f}, fees {summary['fees_usd']:+,.2f}, funding {summary['funding_usd']:+,.2f}, net {summary['net_pnl_usd']:+,.2f} USD"
+    parts = ("gross_pnl_usd", "gross"), ("fees_usd", "fees"), ("funding_usd", "funding"), ("net_pnl_usd", "net")
+    money = ", ".join(f"{word} {summary[name]:+,.2f}" for name, word in parts)
     lines = [
         f"recording   {summary['recording']}",
         f"profile     {summary['profile']}",
@@ -91,7 +92,7 @@ def lines_of(summary: Mapping[str, Any], run: Run) -> list[str]:
             f"trading     {summary['decisions']} decisions, {summary['orders']} orders, {summary['fills']} fills, {summary['rejected']} rejected; "
             f"{summary['round_trips']} round trips, {summary['open_positions']} positions open"
         ),
-        f"P&L         {money}",
+        f"P&L         {money} USD",
         f"latency     frame read to decision: p50 {latency['p50']}, p99 {latency['p99']}, max {latency['max']} ms",
     ]
     if not summary["round_trips"]:

@@ -44,18 +44,10 @@ class Tally:
                 self._add_signal(message)
             case m.Mark():
                 self._add_mark(message)
-            case m.DeadLetter():
-                if self._once("dead_letters", message.service, message.source, message.partition, message.offset, message.reason):
-                    self.dead_letters[f"{message.source}: {message.reason}"] += 1
-            case m.Decision():
-                self._once("decisions", message.pair, message.seq, message.action)
             case m.OrderEvent():
                 self._add_order(message)
-            case m.Fill():
-                self._once("fills", message.trade_id)
-            case m.RoundTrip():
-                if self._once("round_trips", message.pair, message.seq):
-                    self.pairs[message.pair].round_trips += 1
+            case m.Decision() | m.Fill() | m.RoundTrip() | m.DeadLetter():
+                self._add_event(message)
             case _:
                 pass
 
@@ -110,6 +102,19 @@ class Tally:
             self._once("orders", message.client_id)
         elif message.status is m.OrderStatus.REJECTED:
             self._once("rejected", message.client_id)
+
+    def _add_event(self, message: m.Decision | m.Fill | m.RoundTrip | m.DeadLetter) -> None:
+        match message:
+            case m.Decision():
+                self._once("decisions", message.pair, message.seq, message.action)
+            case m.Fill():
+                self._once("fills", message.trade_id)
+            case m.RoundTrip() if self._once("round_trips", message.pair, message.seq):
+                self.pairs[message.pair].round_trips += 1
+            case m.DeadLetter() if self._once("dead_letters", message.service, message.source, message.partition, message.offset):
+                self.dead_letters[f"{message.source}: {message.reason}"] += 1
+            case _:
+                pass
 
     def _newer(self, kind: str, pair: str, bar: int) -> bool:
         """Whether this is the first record of its kind for the pair and bar: bars only ascend."""
