@@ -1,5 +1,6 @@
 """The summary of a run: for people and as JSON."""
 
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -111,7 +112,12 @@ def what_it_did(run: Run) -> str:
 
 def why_no_trade(run: Run) -> str:
     """Which gate kept the strategy out, at the last ticks of the bars."""
-    gates = run.tally.blocking_gates()
+    gates, rules = run.tally.blocking_gates(), run.tally.restraining_rules()
     if not gates:
         return "no bar came far enough to be judged"
-    return "entries were blocked, at the last tick of each bar, by: " + ", ".join(f"{gate} ({count} bars)" for gate, count in gates.most_common(5))
+    blocked = f"entries were blocked, at the last tick of each bar, by: {_listed(gates)}"
+    return f"{blocked}; behind the gate trading stood the risk rules: {_listed(rules)}" if gates["trading"] and rules else blocked
+
+
+def _listed(counts: Counter[str]) -> str:
+    return ", ".join(f"{name} ({count} bars)" for name, count in counts.most_common(5))

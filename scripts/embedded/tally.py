@@ -20,6 +20,8 @@ class PairView:
     fits_accepted: int = 0
     round_trips: int = 0
     gates: Counter[str] = field(default_factory=Counter)
+    #: Risk rules that held the pair back, in bars.
+    rules: Counter[str] = field(default_factory=Counter)
 
 
 class Tally:
@@ -72,6 +74,10 @@ class Tally:
         """Gates that blocked an entry at a bar's last tick, over all pairs."""
         return sum((view.gates for view in self.pairs.values()), Counter())
 
+    def restraining_rules(self) -> Counter[str]:
+        """Risk rules that held a pair back, in bars, over all pairs: what is behind the gate `trading`."""
+        return sum((view.rules for view in self.pairs.values()), Counter())
+
     def _add_thresholds(self, message: m.Thresholds) -> None:
         if self._newer("thresholds", message.pair, message.bar):
             self.bars_by_model[message.volatility_model] += 1
@@ -84,6 +90,7 @@ class Tally:
             if message.changepoint.action not in (before, m.ChangepointAction.NONE):
                 self.changepoint_actions[message.changepoint.action] += 1
             view.signal = message
+            view.rules.update(result.rule for result in message.reasons if result.verdict is not m.Verdict.ACTIVE)
             self.open_bars.discard((message.pair, message.bar))
 
     def _add_mark(self, message: m.Mark) -> None:

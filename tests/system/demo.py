@@ -4,6 +4,7 @@ import csv
 import gzip
 import os
 import random
+import re
 import shutil
 import signal
 import socket
@@ -168,6 +169,41 @@ def cut_ticks(folder: Path, seconds: float, every: int = 1) -> Path:
             target.writelines(kept[::every])
     shutil.copy(TICKS / "rules.json", folder)
     return folder
+
+
+def add_nonsense(recording: Path) -> int:
+    """Put frames that mean nothing among those of the first file; returns how many."""
+    file = min(recording.glob("*.gz"))
+    kept = list(_lines(file))
+    sound = [number for number, line in enumerate(kept) if b"@bookTicker" in line]
+    for number, spoil in zip(sound[100::50], NONSENSE, strict=False):
+        # At the same moment as a sound frame, so that order and bars stay as they were.
+        kept[number] += spoil(kept[number].strip()) + b"\n"
+    with gzip.open(file, "wb") as target:
+        target.writelines(kept)
+    return len(NONSENSE)
+
+
+def _with(field: str, value: str) -> Callable[[bytes], bytes]:
+    pattern = re.compile(rf'"{field}":("[^"]*"|\d+)'.encode())
+    return lambda line: pattern.sub(f'"{field}":{value}'.encode(), line, count=1)
+
+
+#: What the exchange would never send, made of a sound book frame.
+NONSENSE: tuple[Callable[[bytes], bytes], ...] = (
+    lambda line: line.replace(b'"b":', b'"b"'),
+    lambda line: line.replace(b'"b":', b'"bid":'),
+    _with("b", '"NaN"'),
+    _with("a", '"Infinity"'),
+    _with("b", '"0"'),
+    _with("a", '"-61000.10"'),
+    _with("b", '"99999999.00"'),
+    _with("A", "[]"),
+    _with("s", '"PEPEUSDT"'),
+    # Long before all others, and not a repetition.
+    lambda line: _with("E", "1723161000000")(_with("u", "9000000000000")(line)),
+    lambda line: _with("A", '"' + "1" * 2**20 + '"')(line),
+)
 
 
 def _lines(file: Path) -> Iterable[Any]:

@@ -15,7 +15,7 @@ import pytest
 
 from scripts.embedded.monitor import ask
 from scripts.embedded.plan import SERVICES
-from tests.system.demo import QUICK, QUICK_TICKS, Demo, Result, Rows, csv_klines, cut_klines, cut_ticks, in_memory, ledger, marks_so_far
+from tests.system.demo import QUICK, QUICK_TICKS, Demo, Result, Rows, add_nonsense, csv_klines, cut_klines, cut_ticks, in_memory, ledger, marks_so_far
 
 PNG = b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR\x00\x00\x00\x01\x00\x00\x00\x01\x08\x06\x00\x00\x00\x1f\x15\xc4\x89"
 TRACEBACK = "Traceback (most recent call last)"
@@ -89,24 +89,48 @@ def require_equal(found: dict[str, Rows], expected: dict[str, Rows]) -> None:
         assert found[table] == rows, table
 
 
+def require_balance(summary: dict[str, Any]) -> None:
+    """Every frame is accounted for, every dollar too."""
+    assert summary["frames"] > 0
+    assert summary["frames"] == summary["ticks"] + summary["conflated"] + summary["dead_letters"] + summary["ignored"]
+    parts = sum(summary[name] for name in ("gross_pnl_usd", "fees_usd", "funding_usd"))
+    assert summary["net_pnl_usd"] == pytest.approx(parts, abs=1e-6)
+
+
 # --- the same everywhere ---------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def short_ticks(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Rows]]:
+class ShortTicks(NamedTuple):
     """A minute of ticks, every fourth frame of it, and what the services decide on it in memory."""
+
+    recording: Path
+    ledger: dict[str, Rows]
+
+
+@pytest.fixture(scope="module")
+def short_ticks(tmp_path_factory: pytest.TempPathFactory) -> ShortTicks:
+    """Made once."""
     folder = tmp_path_factory.mktemp("ticks")
     recording = cut_ticks(folder / "recording", 60, every=4)
-    return recording, in_memory(folder / "memory", recording, QUICK_TICKS)
+    return ShortTicks(recording, in_memory(folder / "memory", recording, QUICK_TICKS))
 
 
-@pytest.mark.parametrize("speed", ["10", "max"])
-def test_ticks_at_any_speed_decide_what_memory_decides(speed: str, short_ticks: tuple[Path, dict[str, Rows]], tmp_path: Path) -> None:
-    """The processes over the network decide, order, fill and mark what the services do in one process, however fast the recording plays."""
-    recording, expected = short_ticks
-    played = play(tmp_path, recording, QUICK_TICKS, "--speed", speed)
+def test_ticks_at_full_speed_decide_what_memory_decides(short_ticks: ShortTicks, tmp_path: Path) -> None:
+    """The processes over the network decide, order, fill and mark what the services do in one process."""
+    played = play(tmp_path, short_ticks.recording, QUICK_TICKS)
     assert played.result.status == 0, played.result
-    require_equal(played.ledger, expected)
+    require_equal(played.ledger, short_ticks.ledger)
+
+
+def test_ticks_at_ten_times_their_pace_and_nonsense_among_them_decide_the_same(short_ticks: ShortTicks, tmp_path: Path) -> None:
+    """Neither speed nor broken frames change a decision; each broken frame is a dead letter, and the books balance with them."""
+    recording = shutil.copytree(short_ticks.recording, tmp_path / "recording")
+    nonsense = add_nonsense(recording)
+    played = play(tmp_path, recording, QUICK_TICKS, "--speed", "10")
+    assert played.result.status == 0, played.result
+    assert played.summary["dead_letters"] == nonsense
+    require_balance(played.summary)
+    require_equal(played.ledger, short_ticks.ledger)
 
 
 def test_klines_decide_what_memory_decides(klines: Played, tmp_path: Path) -> None:
@@ -193,9 +217,9 @@ def test_services_killed_again_and_again_change_no_decision(tmp_path: Path) -> N
 # --- the end ---------------------------------------------------------------------------------------------------------
 
 
-def test_ctrl_c_ends_everything_and_a_busy_port_ends_the_second_run(short_ticks: tuple[Path, dict[str, Rows]], tmp_path: Path) -> None:
+def test_ctrl_c_ends_everything_and_a_busy_port_ends_the_second_run(short_ticks: ShortTicks, tmp_path: Path) -> None:
     """While one run holds the ports another refuses to start in one line; Ctrl-C then ends the first within seconds and leaves no process."""
-    with Demo(tmp_path / "first", ["--recording", str(short_ticks[0]), "--speed", "1"], QUICK_TICKS) as first:
+    with Demo(tmp_path / "first", ["--recording", str(short_ticks.recording), "--speed", "1"], QUICK_TICKS) as first:
         first.wait_until(lambda: "playing" in first.output, "the start of the recording")
         assert len(first.running()) > len(SERVICES)
         with Demo(tmp_path / "second", [], {}, base_port=first.base_port) as second:
@@ -225,9 +249,35 @@ def test_a_signal_before_the_services_are_ready_ends_everything(number: int, kli
 
 
 @all_level
-def test_a_run_may_be_kept_short_and_kept_up(klines: Played, short_ticks: tuple[Path, dict[str, Rows]], tmp_path: Path) -> None:
+def test_an_impatient_second_ctrl_c_leaves_nothing_either(short_ticks: ShortTicks, tmp_path: Path) -> None:
+    """Ctrl-C again while everything stops: no process stays, and no traceback is shown."""
+    with Demo(tmp_path, ["--recording", str(short_ticks.recording), "--speed", "1"], QUICK_TICKS) as demo:
+        demo.wait_until(lambda: "playing" in demo.output, "the start of the recording")
+        demo.process.send_signal(signal.SIGINT)
+        demo.wait_until(lambda: "stopping" in demo.output, "the first answer")
+        demo.process.send_signal(signal.SIGINT)
+        result = demo.result()
+        assert demo.running() == []
+    assert TRACEBACK not in result.output + result.errors, result.errors
+
+
+@all_level
+def test_ctrl_c_while_kafka_is_sought_ends_the_run(klines: Played, tmp_path: Path) -> None:
+    """Waiting for a Kafka that is not there can be broken off."""
+    with Demo(tmp_path, ["--recording", str(klines.recording)], {"KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1"}) as demo:
+        demo.wait_until(demo.data.exists, "the start of the run")
+        asked_at = time.monotonic()
+        demo.process.send_signal(signal.SIGINT)
+        result = demo.result()
+        assert time.monotonic() - asked_at < STOPPED_WITHIN_S
+        assert demo.running() == []
+    assert TRACEBACK not in result.output + result.errors, result.errors
+
+
+@all_level
+def test_a_run_may_be_kept_short_and_kept_up(klines: Played, short_ticks: ShortTicks, tmp_path: Path) -> None:
     """`--duration` ends a run early and well; `--keep-going` keeps the services up after the recording's end, until Ctrl-C."""
-    short = play(tmp_path / "short", short_ticks[0], QUICK_TICKS, "--speed", "1", "--duration", "5")
+    short = play(tmp_path / "short", short_ticks.recording, QUICK_TICKS, "--speed", "1", "--duration", "5")
     assert (short.result.status, short.summary["problems"]) == (0, []), short.result
     assert 0 < short.summary["bars"] < 20
     with Demo(tmp_path / "up", ["--recording", str(klines.recording), "--keep-going"], QUICK) as demo:
@@ -266,12 +316,8 @@ def test_the_summary_holds_what_was_promised(klines: Played) -> None:
 
 def test_the_summary_s_books_balance(klines: Played) -> None:
     """Every frame is accounted for, and net is gross, fees and funding together."""
-    summary = klines.summary
-    assert summary["frames"] > 0
-    assert summary["frames"] == summary["ticks"] + summary["conflated"] + summary["dead_letters"] + summary["ignored"]
-    assert summary["fees_usd"] < 0
-    parts = sum(summary[f"{name}_usd"] for name in ("gross_pnl", "fees", "funding"))
-    assert summary["net_pnl_usd"] == pytest.approx(parts, abs=1e-6)
+    require_balance(klines.summary)
+    assert klines.summary["fees_usd"] < 0
 
 
 @all_level
@@ -418,9 +464,9 @@ def test_a_kafka_that_is_not_there_is_told_in_one_line(klines: Played, tmp_path:
 
 
 @all_level
-def test_a_recording_that_breaks_while_it_plays_is_a_problem_and_no_standstill(short_ticks: tuple[Path, dict[str, Rows]], tmp_path: Path) -> None:
+def test_a_recording_that_breaks_while_it_plays_is_a_problem_and_no_standstill(short_ticks: ShortTicks, tmp_path: Path) -> None:
     """A recording that is cut off after the start ends the run with status 1 and the reason among the problems."""
-    recording = shutil.copytree(short_ticks[0], tmp_path / "recording")
+    recording = shutil.copytree(short_ticks.recording, tmp_path / "recording")
     with Demo(tmp_path, ["--recording", str(recording), "--speed", "5", "--summary", "summary.json"], QUICK_TICKS) as demo:
         demo.wait_until(lambda: "playing" in demo.output, "the start of the recording")
         for file in recording.glob("*.gz"):
