@@ -189,7 +189,7 @@ class Thresholds(Message, frozen=True, tag="thresholds"):
     feed: Feed
     end: Annotated[bool, _doc("the recording ends with this bar")] = False
     innovation: Annotated[float | None, _doc("the bar's innovation, log price")] = None
-    standardised_innovation: Annotated[float | None, _doc("innovation over sqrt(x'Px + h) with h forecast one bar earlier")] = None
+    standardised_innovation: Annotated[float | None, _doc("surprise (e - phi e of the bar before) over sqrt((1 - phi^2)(x'Px + h)), h forecast one bar earlier")] = None
     forecast_variance: Annotated[float, _doc("h: variance of the next bar's innovation beyond x'Px, log price squared")] = 0.0
     volatility_model: VolatilityModel = VolatilityModel.NONE
     model_age_bars: Annotated[int, _doc("bars since the fit in use took effect; 0 without a fit")] = 0
@@ -218,7 +218,15 @@ class Verdict(StrEnum):
     @property
     def strictness(self) -> int:
         """0 for ACTIVE up to 3 for FLATTEN."""
-        return list(Verdict).index(self)
+        return _BY_STRICTNESS.index(self)
+
+
+_BY_STRICTNESS = tuple(Verdict)
+
+
+def strictest(*verdicts: Verdict) -> Verdict:
+    """The verdict that allows least, ACTIVE without any."""
+    return max(verdicts, key=_BY_STRICTNESS.index, default=Verdict.ACTIVE)
 
 
 class RuleResult(Part, frozen=True):
@@ -428,6 +436,10 @@ class Progress(Message, frozen=True, tag="progress"):
 
 
 # --- commands and dead letters ---------------------------------------------------------------------------------------
+
+
+#: The target of a command that means every pair.
+PORTFOLIO = "portfolio"
 
 
 class CommandKind(StrEnum):

@@ -19,7 +19,8 @@ HIDDEN = "***"
 
 _SECRET_KEYS = ("apikey", "apisecret", "secret", "secretkey", "signature", "token", "authorization", "password", "passphrase", "listenkey")
 _SECRET_IN_TEXT = (
-    (re.compile(r"(\w+://[^\s:/@]*):[^\s/@]+@"), rf"\1:{HIDDEN}@"),
+    # Up to the last @ before a query: a password may hold signs that its writer forgot to escape.
+    (re.compile(r"(\w+://[^\s:/@]*):[^\s?#]+@"), rf"\1:{HIDDEN}@"),
     (re.compile(r"\b((?:api[_-]?key|api[_-]?secret|secret|signature|token|password|listen[_-]?key)=)[^&\s\"']+", re.IGNORECASE), rf"\1{HIDDEN}"),
     (re.compile(r"\b(bearer\s+)[^\s\"']+", re.IGNORECASE), rf"\1{HIDDEN}"),
 )

@@ -18,7 +18,7 @@ SHIPPED = {
     ("ticks", Market.SPOT): ROOT / "data/ticks/spot-20240808",
 }
 DEFAULT_PAIRS = {
-    ("klines", Market.FUTURES): ("ETHUSDT-BTCUSDT", "SOLUSDT-BTCUSDT", "BNBUSDT-BTCUSDT", "LTCUSDT-BTCUSDT"),
+    ("klines", Market.FUTURES): ("ETHUSDT-BTCUSDT", "SOLUSDT-BTCUSDT"),
 }
 USAGE_ERROR = 2
 

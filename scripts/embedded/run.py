@@ -151,6 +151,8 @@ class Run:
             process.watch()
             if process.given_up:
                 raise CryptoBotError(process.given_up)
+            if process.name == SIMULATOR and process.restarts:
+                raise CryptoBotError(f"the simulator crashed and has lost its place in the recording; see {process.log}")
 
     def _look(self) -> None:
         for process in self.processes:

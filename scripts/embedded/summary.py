@@ -67,7 +67,11 @@ def problems_of(run: Run, accounting: Mapping[str, Any]) -> list[str]:
     problems += [f"{process.name} was restarted {process.restarts} times; see {process.log}" for process in run.processes if process.restarts]
     if run.simulator.get("problem"):
         problems.append(f"the recording: {run.simulator['problem']}")
-    counted = sum(accounting.get(name, 0) for name in ("ticks", "conflated", "dead_letters")) + sum(accounting.get("ignored", {}).values())
+    # Frames that ingestion holds back are pending; after the end of a recording there are none.
+    parts = ("ticks", "conflated", "dead_letters", "pending")
+    counted = sum(accounting.get(name, 0) for name in parts) + sum(accounting.get("ignored", {}).values())
+    if accounting.get("pending") and run.tally.ended:
+        problems.append(f"{accounting['pending']} frames were never dealt with")
     if accounting.get("frames", 0) != counted:
         problems.append(f"the books do not balance: {accounting.get('frames', 0)} frames, {counted} accounted for")
     if run.tally.open_bars and not run.interrupted:

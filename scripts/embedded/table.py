@@ -7,6 +7,7 @@ from typing import Any, Self
 
 from rich.console import Console, Group
 from rich.live import Live
+from rich.padding import Padding
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
@@ -76,7 +77,7 @@ class Screen:
         share = progress_of(run)
         elapsed = time.monotonic() - run.started_at
         head = Text(f"{self._title}   {elapsed:5.0f} s   recording {share:4.0%}", style="bold")
-        return Group(head, ProgressBar(total=1.0, completed=share, width=100), self._pairs(run), self._services(run))
+        return Group(head, Padding(ProgressBar(total=1.0, completed=share, width=100), (0, 0, 1, 0)), self._pairs(run), self._services(run))
 
     def _pairs(self, run: Run) -> Table:
         table = Table(title="pairs", title_justify="left", expand=False)
@@ -88,24 +89,29 @@ class Screen:
 
     def _services(self, run: Run) -> Table:
         table = Table(title="services", title_justify="left", expand=False)
-        for name in ("service", "state", "records/s", "step ms", "input age ms", "lag", "restarts", "memory MB"):
+        for name in ("service", "state", "records/s", "step ms", "latency ms", "lag", "restarts", "memory MB"):
             table.add_column(name, justify="left" if name in {"service", "state"} else "right")
         restarts = {process.name: process.restarts for process in run.processes}
         for name in SERVICES:
             info = run.infos.get(name, {})
             state = "starting" if not info else "ready" if info.get("ready") else "not ready"
             last = (str(int(info.get("activity", {}).get("lag", 0))), str(restarts.get(name, 0)), f"{run.resident_mb.get(name, 0):.0f}")
-            table.add_row(name, state, *self._pace(name, info.get("activity", {})), *last)
+            table.add_row(name, state, *self._pace(name, info), *last)
         return table
 
-    def _pace(self, name: str, activity: Mapping[str, float]) -> tuple[str, ...]:
-        """Records a second, mean time of a step and mean age of the input, over at least half a second."""
+    def _pace(self, name: str, info: Mapping[str, Any]) -> tuple[str, ...]:
+        """Records a second, mean time of a step and mean latency from the socket to here, over at least half a second.
+
+        Execution tells the median up to the decision itself.
+        """
         now = time.monotonic()
+        activity: Mapping[str, float] = info.get("activity", {})
+        decided_ms = info.get("details", {}).get("tick_to_decision_ms", {}).get("p50")
         at, before, shown = self._paces.get(name, (now, activity, ("-", "-", "-")))
         if now - at >= PACE_OVER_S and before:
             grown = {key: value - before.get(key, 0) for key, value in activity.items()}
             step_ms = 1e3 * grown["step_seconds"] / max(1, grown["steps"])
-            age_ms = 1e3 * grown["input_age_seconds"] / max(1, grown["inputs_timed"])
+            age_ms = decided_ms or 1e3 * grown["input_age_seconds"] / max(1, grown["inputs_timed"])
             shown = f"{max(0.0, grown['consumed']) / (now - at):,.0f}", f"{step_ms:.2f}", f"{age_ms:,.1f}"
             at, before = now, activity
         self._paces[name] = (at, before or activity, shown)

@@ -26,7 +26,7 @@ def fit(request: FitRequest) -> Fit:
     variance = float(np.mean(data * data))
     try:
         omega, alpha, beta = _optimise(data / np.sqrt(variance))
-    except (ArithmeticError, ValueError, RuntimeError, np.linalg.LinAlgError) as error:
+    except Exception as error:  # noqa: BLE001 - whatever the library raises, a restart would only raise it again
         return Fit(reason=f"the fit failed: {error}")
     found = Fit(observations=len(surprises), variance=variance, phi=phi, omega=omega * variance, alpha=alpha, beta=beta)
     return _with_likelihoods(found, surprises)

@@ -21,16 +21,18 @@ class Judgement(Enum):
 class FeedClock:
     """Follows the event times of a channel; a jump counts once others confirm it.
 
-    Time is unknown at first, so the first event is held too. Going back counts on a new connection, or when it lasts; a
+    A step ahead within `forward_limit_ns` is believed at once; two events within `agreement_ns` of each other agree, wider
+    than a step, so that a feed whose events lie far apart goes on. Time is unknown at first, so the first event is held too. Going back counts on a new connection, or when it lasts; a
     single event from behind is left to the rules of its own stream.
     """
 
-    def __init__(self, *, forward_limit_ns: int, back_limit_ns: int, now_ns: int | None = None) -> None:
+    def __init__(self, *, forward_limit_ns: int, agreement_ns: int, back_limit_ns: int, now_ns: int | None = None) -> None:
         self.now_ns = now_ns
         self.suspect_ns: int | None = None
         self._suspect_symbol = ""
         self._agreeing = 0
         self._forward_limit_ns = forward_limit_ns
+        self._agreement_ns = agreement_ns
         self._back_limit_ns = back_limit_ns
         self._connection = 0
         self._far_behind = 0
@@ -56,11 +58,11 @@ class FeedClock:
             self._move(self.suspect_ns)
 
     def _agrees(self, event_time_ns: int) -> bool:
-        """Whether it lies within the limit of the suspect, and nearer to it than to the time known so far."""
+        """Whether it lies near enough to the suspect, and nearer to it than to the time known so far."""
         if self.suspect_ns is None:
             return False
         distance_ns = abs(event_time_ns - self.suspect_ns)
-        return distance_ns <= self._forward_limit_ns and (self.now_ns is None or distance_ns < abs(event_time_ns - self.now_ns))
+        return distance_ns <= self._agreement_ns and (self.now_ns is None or distance_ns < abs(event_time_ns - self.now_ns))
 
     def _goes_back(self, event_time_ns: int, now_ns: int, *, fresh: bool) -> bool:
         behind = event_time_ns < now_ns - self._back_limit_ns

@@ -60,7 +60,12 @@ class IntakeParams:
 
     @property
     def forward_limit_ns(self) -> int:
-        """Time may jump ahead so far on one frame's word: ten bars, at least two minutes."""
+        """Time may step ahead so far on one frame's word: more than a bar, for klines come one a bar, or a pause of a slow market."""
+        return max(5 * NANOSECONDS, self.bar_interval_ns * 3 // 2)
+
+    @property
+    def agreement_ns(self) -> int:
+        """Events beyond that agree when they lie so near to each other."""
         return max(120 * NANOSECONDS, 10 * self.bar_interval_ns)
 
     @property
@@ -132,7 +137,8 @@ class Intake:
             self._read_other(parsed.name if isinstance(parsed, Control) else "other-stream", parsed.problem if isinstance(parsed, Control) else "")
 
     def _new_clock(self, now_ns: int | None) -> FeedClock:
-        return FeedClock(forward_limit_ns=self._params.forward_limit_ns, back_limit_ns=self._params.back_limit_ns, now_ns=now_ns)
+        params = self._params
+        return FeedClock(forward_limit_ns=params.forward_limit_ns, agreement_ns=params.agreement_ns, back_limit_ns=params.back_limit_ns, now_ns=now_ns)
 
     def _weight(self, symbol: str) -> int:
         return self._params.weights.get(symbol, 0) or 1
@@ -231,7 +237,7 @@ class Intake:
         if trade.symbol not in self._params.weights:
             self._refuse_symbol(frame, trade.symbol)
             return
-        self._tell_time(frame, trade.symbol, trade.event_time_ns)
+        believed = self._tell_time(frame, trade.symbol, trade.event_time_ns)
         last_id, last_time_ns = self._last_trade.get((trade.symbol, trade.kind), (-1, 0))
         if trade.trade_id <= last_id:
             self._accounting.ignored["duplicate"] += weight
@@ -239,7 +245,7 @@ class Intake:
             detail = f"event time {trade.event_time_ns} of {trade.symbol} is below {last_time_ns} seen before"
             self._set_aside(frame, self.frames_read[frame.channel], InvalidRecord("time-backwards", detail), weight)
         else:
-            self._last_trade[trade.symbol, trade.kind] = (trade.trade_id, trade.event_time_ns)
+            self._last_trade[trade.symbol, trade.kind] = (trade.trade_id, trade.event_time_ns if believed else last_time_ns)
             self._accounting.ignored["trade"] += weight
             if -1 < last_id < trade.trade_id - 1:
                 self._accounting.gaps += 1

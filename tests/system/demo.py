@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from common.rules import parse_exchange_info
+from scripts.embedded.monitor import ask
 from scripts.embedded.options import parse
 from scripts.embedded.plan import SERVICES, SIMULATOR_PORT_OFFSET, pipeline_settings
 from scripts.embedded.recordings import resolve
@@ -118,6 +119,16 @@ class Demo:
         status = self.process.wait(timeout_s)
         return Result(status, self.output, self._errors.read_text(encoding="utf-8"))
 
+    def kill(self, service: str) -> None:
+        """As `kill -9` does."""
+        if service in SERVICES:
+            status, info = ask(self.port(service), "/info")
+            assert status == 200, f"{service} does not answer"
+            os.kill(int(info["pid"]), signal.SIGKILL)
+        else:
+            (pid,) = (pid for pid in self.running() if service.replace("-", "_") in _command_of(pid))
+            os.kill(pid, signal.SIGKILL)
+
     def running(self) -> list[int]:
         """Processes of this run that are alive, the run itself among them."""
         return _processes_with(f"DEMO_FOLDER={self.data}")
@@ -137,6 +148,14 @@ def _processes_with(variable: str) -> list[int]:
             except OSError:
                 continue
     return found
+
+
+def _command_of(pid: int) -> str:
+    """How a process was started."""
+    file = Path(f"/proc/{pid}/cmdline")
+    if file.exists():
+        return file.read_bytes().replace(b"\0", b" ").decode()
+    return subprocess.run(["ps", "-o", "command=", "-p", str(pid)], capture_output=True, text=True, check=True).stdout
 
 
 def free_base_port() -> int:

@@ -169,13 +169,6 @@ def test_the_format_of_a_recording_changes_no_decision(klines: Played, tmp_path:
 # --- kills -----------------------------------------------------------------------------------------------------------
 
 
-def kill(demo: Demo, service: str) -> None:
-    """As `kill -9` does, the process that answers at the service's port."""
-    status, info = ask(demo.port(service), "/info")
-    assert status == 200, f"{service} does not answer"
-    os.kill(int(info["pid"]), signal.SIGKILL)
-
-
 def play_and_kill(folder: Path, played: Played, kills: Sequence[tuple[float, Sequence[str]]]) -> tuple[Result, dict[str, Any], dict[str, Rows]]:
     """A run during which services are killed, each time when a share of all bars is marked."""
     all_marks = len(played.ledger["marks"])
@@ -183,7 +176,7 @@ def play_and_kill(folder: Path, played: Played, kills: Sequence[tuple[float, Seq
         for share, victims in kills:
             demo.wait_until(lambda share=share: marks_so_far(demo.ledger) > share * all_marks, f"{share:.0%} of the bars")
             for service in victims:
-                kill(demo, service)
+                demo.kill(service)
         result = demo.result()
         assert demo.running() == []
         assert TRACEBACK not in result.output + result.errors
@@ -212,6 +205,20 @@ def test_services_killed_again_and_again_change_no_decision(tmp_path: Path) -> N
     assert result.status == 1, result
     assert sum(service["restarts"] for service in summary["services"].values()) == len(victims)
     require_equal(found, undisturbed.ledger)
+
+
+@all_level
+@pytest.mark.parametrize("victim", ["ingestion-service", "exchange-simulator"])
+def test_a_run_whose_feed_is_killed_ends_and_says_so(victim: str, short_ticks: ShortTicks, tmp_path: Path) -> None:
+    """What a broken feed loses is lost, but the run comes to an end and names the part that failed."""
+    with Demo(tmp_path, ["--recording", str(short_ticks.recording), "--speed", "5", "--summary", "summary.json"], QUICK_TICKS) as demo:
+        demo.wait_until(lambda: marks_so_far(demo.ledger) > 10, "some bars")
+        demo.kill(victim)
+        result = demo.result(timeout_s=120)
+        assert demo.running() == []
+    assert TRACEBACK not in result.output + result.errors
+    assert result.status == 1, result
+    assert any(victim in problem for problem in json.loads((tmp_path / "summary.json").read_text(encoding="utf-8"))["problems"])
 
 
 # --- the end ---------------------------------------------------------------------------------------------------------

@@ -154,6 +154,8 @@ def test_secret_keys_are_hidden_at_any_depth(key: str) -> None:
     [
         (f"redis://user:{SECRET}@redis:6379/0", "redis://user:***@redis:6379/0"),
         (f"redis://:{SECRET}@redis:6379/0", "redis://:***@redis:6379/0"),
+        (f"redis://user:{SECRET}/x@y@redis:6379/0", "redis://user:***@redis:6379/0"),
+        ("ws://127.0.0.1:8010/stream?streams=btcusdt@bookTicker", "ws://127.0.0.1:8010/stream?streams=btcusdt@bookTicker"),
         (f"GET /order?symbol=X&signature={SECRET}&timestamp=1", "GET /order?symbol=X&signature=***&timestamp=1"),
         (f"wss://host/ws?listenKey={SECRET}", "wss://host/ws?listenKey=***"),
         (f"Authorization: Bearer {SECRET}", "Authorization: Bearer ***"),

@@ -5,11 +5,16 @@ import pytest
 from common.market import NANOSECONDS
 from services.ingestion.clock import FeedClock, Judgement
 
-LIMIT_S, BACK_S, NOW_S = 120, 10, 100_000
+LIMIT_S, AGREEMENT_S, BACK_S, NOW_S = 5, 120, 10, 100_000
 
 
 def _clock(now_s: int | None = NOW_S) -> FeedClock:
-    clock = FeedClock(forward_limit_ns=LIMIT_S * NANOSECONDS, back_limit_ns=BACK_S * NANOSECONDS, now_ns=None if now_s is None else now_s * NANOSECONDS)
+    clock = FeedClock(
+        forward_limit_ns=LIMIT_S * NANOSECONDS,
+        agreement_ns=AGREEMENT_S * NANOSECONDS,
+        back_limit_ns=BACK_S * NANOSECONDS,
+        now_ns=None if now_s is None else now_s * NANOSECONDS,
+    )
     if now_s is not None:
         clock.observe(now_s * NANOSECONDS, 1, "A")
     return clock
@@ -24,6 +29,9 @@ def _judge(clock: FeedClock, *events: tuple[int, str] | tuple[int, str, int]) ->
     [
         (NOW_S, [(NOW_S + 5, "A"), (NOW_S + 3, "B")], ["SURE", "SURE"], NOW_S + 5),
         (NOW_S, [(NOW_S + LIMIT_S, "A")], ["SURE"], NOW_S + LIMIT_S),
+        (NOW_S, [(NOW_S + LIMIT_S + 1, "A"), (NOW_S + 1, "A")], ["HELD", "SURE"], NOW_S + 1),
+        (NOW_S, [(NOW_S + 20, "A"), (NOW_S + 40, "B"), (NOW_S + 60, "B")], ["HELD", "MOVED", "HELD"], NOW_S + 40),
+        (NOW_S, [(NOW_S + 100, "A"), (NOW_S + 6, "B"), (NOW_S + 7, "A")], ["HELD", "HELD", "MOVED"], NOW_S + 7),
         (None, [(NOW_S, "A"), (NOW_S, "B")], ["HELD", "MOVED"], NOW_S),
         (None, [(9, "A"), (NOW_S, "A"), (NOW_S + 1, "B")], ["HELD", "HELD", "MOVED"], NOW_S + 1),
         (NOW_S, [(NOW_S + 7200, "A"), (NOW_S + 1, "B")], ["HELD", "SURE"], NOW_S + 1),
@@ -38,6 +46,9 @@ def _judge(clock: FeedClock, *events: tuple[int, str] | tuple[int, str, int]) ->
     ids=[
         "near",
         "at-the-limit",
+        "beyond-the-limit",
+        "far-between",
+        "nonsense-before-a-pause",
         "first-needs-a-second",
         "first-is-nonsense",
         "jump-refuted",

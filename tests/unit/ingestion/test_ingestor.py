@@ -97,6 +97,38 @@ def test_jump_in_time() -> None:
     assert rig.details["balanced"]
 
 
+@pytest.mark.parametrize("feed", ["recording", "live"])
+@pytest.mark.parametrize(("bar_s", "ahead_s"), [(1, 6), (1, 100), (60, 91), (60, 590)])
+def test_one_wrong_time_costs_one_frame(feed: str, bar_s: int, ahead_s: int) -> None:
+    """A single book some bars ahead is set aside: no bar closes early, no other book of its symbol is lost."""
+    good = [frame for i in range(20) for frame in both(T0_MS + 10 * i, i + 1)]
+    wrong = book("ETHUSDT", T0_MS + 1000 * ahead_s, 11)
+    rig = run([*good[:20], wrong, *good[20:]], FEED=feed, BAR_INTERVAL_SECONDS=str(bar_s))
+    assert [letter.reason for letter in rig.dead_letters()] == ["time-jump"]
+    assert len(rig.ticks_of(PAIR)) == len(good) - 1
+    assert len(rig.closes_of(PAIR)) == 1
+
+
+@pytest.mark.parametrize("bar_s", [1, 60])
+@pytest.mark.parametrize("pause_min", [1, 2, 180])
+def test_klines_go_on_over_missing_minutes(bar_s: int, pause_min: int) -> None:
+    """A book a minute, also after a halt of hours, loses no book; every bar is closed."""
+    minutes = [0, 1, 1 + pause_min, 2 + pause_min]
+    rig = run([frame for n, minute in enumerate(minutes) for frame in both(T0_MS + minute * BAR_MS, n + 1)], BAR_INTERVAL_SECONDS=str(bar_s))
+    assert rig.dead_letters() == []
+    assert len(rig.ticks_of(PAIR)) == 2 * len(minutes) - 1
+    assert len(rig.closes_of(PAIR)) == (2 + pause_min) * 60 // bar_s + 1
+
+
+def test_spot_wrong_trade_time_costs_nothing() -> None:
+    """A trade with a wrong time neither times the books nor hides the trades that follow."""
+    good = [trade(symbol, T0_MS + 10 * i, i, channel=Channel.PUBLIC) for i in range(1, 9) for symbol in ("BTCUSDT", "ETHUSDT")]
+    wrong = trade("ETHUSDT", T0_MS + 100_000, 5, channel=Channel.PUBLIC)
+    rig = run([*good[:8], book("BTCUSDT", None, 1), wrong, book("ETHUSDT", None, 1), *good[10:]], BINANCE_MARKET="spot", BAR_INTERVAL_SECONDS="1")
+    assert rig.dead_letters() == []
+    assert (len(rig.ticks_of(PAIR)), len(rig.closes_of(PAIR))) == (1, 1)
+
+
 def test_too_long_away() -> None:
     """Beyond a limit no bars are filled in: the old session ends and a new one begins."""
     rig = run([*both(T0_MS, 1), *both(T0_MS + 120_000 * BAR_MS, 2)])
