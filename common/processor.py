@@ -115,6 +115,10 @@ class Transport(Protocol):
         """The partition that records of this key go to."""
         ...
 
+    def oldest_offsets(self, topic: Topic) -> Mapping[int, int]:
+        """The offset of the first record that is still there, of every partition."""
+        ...
+
     def end_offsets(self, topic: Topic) -> Mapping[int, int]:
         """The offset after the last record of every partition."""
         ...

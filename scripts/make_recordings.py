@@ -66,7 +66,7 @@ def _ns(moment: datetime | None) -> int:
 
 
 CUTS: Final = (
-    Cut("klines-1m/usdm-202505", "klines/usdm-20250510", _cut_klines, "*.feather", datetime(2025, 5, 10, tzinfo=UTC), datetime(2025, 5, 14, tzinfo=UTC)),
+    Cut("klines-1m/usdm-202505", "klines/usdm-20250510", _cut_klines, "*.feather", datetime(2025, 5, 10, tzinfo=UTC), datetime(2025, 5, 13, tzinfo=UTC)),
     Cut("klines-1m/spot-20251029-full12col", "klines/spot-20251029", _copy),
     Cut(
         "ticks/usdm-btc-eth-20240808",

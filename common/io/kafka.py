@@ -108,6 +108,10 @@ class KafkaTransport:
         """The partition that the producer's partitioner chooses for this key."""
         return confluent_kafka.murmur2(key.encode(), self.partitions(topic))
 
+    def oldest_offsets(self, topic: Topic) -> Mapping[int, int]:
+        """The offset of the first record that is still there, of every partition."""
+        return self._offsets(topic, range(self.partitions(topic)), _OLDEST)
+
     def end_offsets(self, topic: Topic) -> Mapping[int, int]:
         """The offset after the last record of every partition."""
         return self._offsets(topic, range(self.partitions(topic)), _END)

@@ -271,6 +271,11 @@ class MemoryTransport:
         """The partition that records of this key go to."""
         return self.broker.partition_of(key)
 
+    def oldest_offsets(self, topic: Topic) -> Mapping[int, int]:
+        """The offset of the first record that is still there, of every partition."""
+        with self.broker.changed:
+            return {partition: log.first_offset for partition, log in enumerate(self.broker.logs(topic))}
+
     def end_offsets(self, topic: Topic) -> Mapping[int, int]:
         """The offset after the last record of every partition."""
         with self.broker.changed:

@@ -1,5 +1,6 @@
 """Kline files on disk: feather, the exchange's twelve CSV columns, or JSON rows."""
 
+import codecs
 import gzip
 import io
 import re
@@ -50,6 +51,7 @@ def _rows(file: Path) -> dict[str, Rows]:
         data = file.read_bytes()
         if data.startswith(b"\x1f\x8b"):
             data = gzip.decompress(data)
+        data = data.removeprefix(codecs.BOM_UTF8)
         if data.startswith((b"ARROW1", b"FEA1")):
             return _named(file, _feather_rows(data))
         return _named(file, _json_rows(data)) if data.lstrip().startswith(b"[") else _csv_rows(file, data)
@@ -77,11 +79,20 @@ def _json_rows(data: bytes) -> Rows:
 
 def _csv_rows(file: Path, data: bytes) -> dict[str, Rows]:
     """The exchange's columns, with or without a heading; a `symbol` column beats the file's name."""
+    if _is_cut_off(data):
+        raise ConfigurationError([f"RECORDING={file}: is cut off in its last row; fetch it again, or end a complete last row with a newline"])
     heading = not data[:8].lstrip(b'"')[:4].isdigit()
     table = pd.read_csv(io.BytesIO(data), header=None, skiprows=int(heading), dtype=str)
     if _SYMBOL not in table.columns:
         return _named(file, _pairs(table[OPEN_TIME], table[CLOSE]))
     return {str(symbol).upper(): _pairs(part[OPEN_TIME], part[CLOSE]) for symbol, part in table.groupby(_SYMBOL)}
+
+
+def _is_cut_off(data: bytes) -> bool:
+    """Whether the last row has fewer fields than the first, or may lack the end of its symbol: part of a price is a price, part of a symbol another."""
+    commas = data.partition(b"\n")[0].count(b",")
+    last = data.rstrip(b"\r\n").rpartition(b"\n")[2]
+    return last.count(b",") < commas or (commas == _SYMBOL and not data.endswith((b"\n", b"\r")))
 
 
 def _pairs(times: "pd.Series[Any]", closes: "pd.Series[Any]") -> Rows:

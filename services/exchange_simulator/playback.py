@@ -182,7 +182,8 @@ class Player:
     def _finish_if_passed(self, listener: Listener) -> None:
         """End a `/market` connection when the recording has no more frames for it, so that nobody waits for them."""
         heard = listener.subscriptions.heard
-        if listener.subscriptions.root is Root.MARKET and heard and self.recording.exact and not any(self._remaining.get(stream) for stream in heard):
+        passed = not self._market_streams or (self.recording.exact and not any(self._remaining.get(stream) for stream in heard))
+        if listener.subscriptions.root is Root.MARKET and heard and passed:
             listener.finish(*END_OF_RECORDING)
 
     def _ending(self) -> tuple[int, str]:

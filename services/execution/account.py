@@ -124,12 +124,12 @@ def value(account: Account, book: Tick | None) -> Valuation:
 
 
 def _trade(holding: Holding, signed: Decimal, price: Decimal) -> tuple[Holding, Decimal]:
-    """Add to, reduce or turn a holding; the cost that a part releases is rounded and the rest stays, so that the sum closes exactly."""
+    """Add to, reduce or turn a holding; the cost that a part releases is rounded up and the rest stays, so that the sum closes exactly."""
     if holding.quantity * signed >= 0:
         return Holding(quantity=holding.quantity + signed, cost_usd=holding.cost_usd + signed * price), ZERO
     closed = signed if abs(signed) <= abs(holding.quantity) else -holding.quantity
     left = holding.quantity + closed
-    released = round_against(holding.cost_usd * -closed / holding.quantity) if left else holding.cost_usd
+    released = -round_against(holding.cost_usd * closed / holding.quantity) if left else holding.cost_usd
     realised = -closed * price - released
     opened = signed - closed
     return Holding(quantity=left + opened, cost_usd=holding.cost_usd - released + opened * price), realised

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -80,7 +81,7 @@ class ExecutionService:
         self.snapshot = Snapshot()
 
     def start(self) -> None:
-        """Go on where the ledger stands: publish what was not, and tell ingestion what is decided."""
+        """Go on where the ledger stands: publish what was not, tell ingestion what is decided. May be called again after a TransportError."""
         params = params_of(self._settings, self._rules() if callable(self._rules) else self._rules)
         states = self._ledger.states()
         _require_no_orphans(params, states)
@@ -88,8 +89,10 @@ class ExecutionService:
         self._orders = {order.client_id: order for order in self._ledger.recent_orders(RECENT_ORDERS)}
         self._offsets = Offsets(self._ledger.positions(), {topic: self._transport.partitions(topic) for topic in _INPUTS})
         self._offsets.require_within({topic: self._transport.end_offsets(topic) for topic in _INPUTS})
+        for gone, oldest in self._offsets.pass_over_gone({topic: self._transport.oldest_offsets(topic) for topic in _INPUTS}):
+            event = "records not yet read are gone from the topic, going on at the oldest"
+            self._observer.log("ERROR", event, topic=gone.topic.name, partition=gone.partition, offset=gone.offset, oldest=oldest)
         self._brake = Brake(MAX_HELD_RECORDS)
-        self._producer: Producer = self._transport.producer()
         self._publish()
         self._progress = {pair: state.last_seq for pair, state in self._engine.states.items() if state.last_seq >= 0}
         self._cleared_at_ns = self._clock()
@@ -141,6 +144,11 @@ class ExecutionService:
             "tick_to_decision_ms": dict(snapshot.latency_ms),
         }
         return Health(ready=self._consumer is not None, reason="" if self._consumer else "recovering", details=details)
+
+    @cached_property
+    def _producer(self) -> Producer:
+        """One for life, however often `start` is tried: what the ledger has handed over is with it."""
+        return self._transport.producer()
 
     def _route(self, record: Record) -> None:
         """Hand a record to the engine; what cannot be used becomes a dead letter."""

@@ -5,13 +5,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal, InvalidOperation
 
 from common.errors import InvalidRecord
-from common.messages import Command, Execution, Feed, HedgeRatio, RiskSignal, Tick
+from common.messages import PORTFOLIO, BarClose, Command, Execution, Feed, HedgeRatio, HedgeRatioClose, RiskSignal, Tick
 from services.execution import processor
 from services.execution.hold import Held, PairQueue, drop_reason, release
 from services.execution.state import PairState, Params, initial_state, where
-
-#: The target of a command that means every pair.
-EVERY_PAIR = "portfolio"
 
 _LARGEST = Decimal("1e15")
 
@@ -38,7 +35,9 @@ class Engine:
         self.dropped: Counter[str] = Counter()
         self.gaps = 0
         for signal in signals:
-            self.take_signal(signal)
+            # One of a pair that is no longer configured may still be stored.
+            if signal.pair in params:
+                self.take_signal(signal)
 
     def take_hedge(self, held: Held) -> None:
         """Queue a record of `hedge-ratios`; raises InvalidRecord for one that cannot be used."""
@@ -48,6 +47,8 @@ class Engine:
         tick = message.tick if isinstance(message, HedgeRatio) else message.last_tick
         if tick:
             _require_usable(tick)
+        if isinstance(message, HedgeRatioClose):
+            _require_usable_marks(message.close)
         self._queues[pair].push(held)
         self._touched.add(pair)
 
@@ -63,9 +64,9 @@ class Engine:
 
     def take_command(self, command: Command) -> None:
         """Obey a command at once; raises InvalidRecord when its target is not known."""
-        if command.target != EVERY_PAIR:
+        if command.target != PORTFOLIO:
             self._require_pair(command.target)
-        for pair in self.params if command.target == EVERY_PAIR else (command.target,):
+        for pair in self.params if command.target == PORTFOLIO else (command.target,):
             self._apply(pair, processor.obey(self.params[pair], self.states[pair], command), 0)
         self.urgent = True
 
@@ -172,3 +173,13 @@ def _require_usable(tick: Tick) -> None:
         usable = False
     if not usable:
         raise InvalidRecord("unusable-book", f"seq {tick.seq}: prices must be positive, bid at most ask, sizes not negative")
+
+
+def _require_usable_marks(close: BarClose) -> None:
+    """Refuse mark prices and funding rates that no money can be worked out of."""
+    try:
+        usable = all(0 < mark.price < _LARGEST and -1 < mark.funding_rate < 1 for mark in (close.y_mark, close.x_mark) if mark)
+    except InvalidOperation:
+        usable = False
+    if not usable:
+        raise InvalidRecord("unusable-mark", f"seq {close.seq}: a mark price must be positive, a funding rate between -1 and 1")

@@ -11,16 +11,16 @@ from services.execution.account import apply_funding
 from services.execution.state import Change, FundingClock
 
 
-def note_instants(change: Change, tick: Tick) -> None:
-    """Keep what is held as a funding instant passes: that quantity pays, whatever is traded later in the bar."""
+def pay_at_instant(change: Change, tick: Tick) -> None:
+    """Book funding at the first tick after its instant, before anything is traded there: a position that closes in the same bar has paid."""
     for leg in Leg:
         clock = _clock(change, leg)
-        if clock and clock.held is None and tick.event_time_ns >= clock.mark.next_funding_time_ns:
-            change.set(**{_field(leg): replace(clock, held=change.state.account.holding(leg).quantity)})
+        if clock and clock.paid_ns < clock.mark.next_funding_time_ns <= tick.event_time_ns:
+            change.set(**{_field(leg): _paid(change, leg, clock)})
 
 
 def pay(change: Change, close: BarClose, book: Tick | None) -> None:
-    """Book what fell due in the bar."""
+    """Book what fell due in the bar and no tick has shown."""
     for leg, mark in ((Leg.Y, close.y_mark), (Leg.X, close.x_mark)):
         if mark:
             _pay_funding(change, leg, mark)
@@ -29,13 +29,17 @@ def pay(change: Change, close: BarClose, book: Tick | None) -> None:
 
 
 def _pay_funding(change: Change, leg: Leg, mark: MarkPrice) -> None:
-    """The last announcement before the instant gives price and rate; that the next instant moved on says that it has passed."""
-    clock = _clock(change, leg)
-    if clock and mark.next_funding_time_ns > clock.mark.next_funding_time_ns:
-        held = change.state.account.holding(leg).quantity if clock.held is None else clock.held
-        _book(change, leg, funding_usd(held, clock.mark.price, clock.mark.funding_rate))
-        clock = None
-    change.set(**{_field(leg): replace(clock, mark=mark) if clock else FundingClock(mark=mark)})
+    """Take up an announcement; that the next instant moved on says that the last one has passed."""
+    clock = _clock(change, leg) or FundingClock(mark=mark)
+    if clock.paid_ns < clock.mark.next_funding_time_ns < mark.next_funding_time_ns:
+        clock = _paid(change, leg, clock)
+    change.set(**{_field(leg): replace(clock, mark=mark)})
+
+
+def _paid(change: Change, leg: Leg, clock: FundingClock) -> FundingClock:
+    """Pay for what is held, at the price and rate of the last announcement before the instant."""
+    _book(change, leg, funding_usd(change.state.account.holding(leg).quantity, clock.mark.price, clock.mark.funding_rate))
+    return replace(clock, paid_ns=clock.mark.next_funding_time_ns)
 
 
 def _pay_borrowing(change: Change, leg: Leg, book: Tick) -> None:

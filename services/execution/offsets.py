@@ -26,6 +26,16 @@ class Offsets:
         if problems:
             raise ConfigurationError(problems)
 
+    def pass_over_gone(self, oldest: Mapping[Topic, Mapping[int, int]]) -> list[tuple[Position, int]]:
+        """Go on at the oldest record where the topic begins after the place that was read to; returns what was passed over, from and to."""
+        gone = [
+            (Position(topic, partition, offset), oldest[topic].get(partition, 0))
+            for (topic, partition), offset in self._next.items()
+            if 0 < offset < oldest[topic].get(partition, 0)
+        ]
+        self._next.update({(place.topic, place.partition): first for place, first in gone})
+        return gone
+
     def read(self, record: Record) -> None:
         """Count a record as read."""
         self._next[record.topic, record.partition] = record.offset + 1

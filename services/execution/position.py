@@ -2,7 +2,7 @@
 
     IDLE -> ENTERING (y works) -> HEDGING (x works, sized by what y filled) -> OPEN -> EXITING (both legs close) -> IDLE
                  |                      |
-                 +-> IDLE (no fill)     +-> UNWINDING (x refused or late: everything closes) -> IDLE
+                 +-> IDLE (no fill)     +-> UNWINDING (x refused or late, or the stop: everything closes) -> IDLE
 
 `settle` brings the orders in line with the state after whatever happened; it is the only place that moves on. Orders that
 reduce are never refused on paper: their quantities come from fills, which keep to the venue's steps, and an exchange takes
@@ -18,10 +18,10 @@ from common.costs import MONEY, fee_usd
 from common.market import NANOSECONDS, Leg, Side
 from common.matching import Trade, match
 from common.messages import Action, Decision, Fill, Gate, OrderEvent, OrderStatus, PositionState, RoundTrip, Tick, Verdict
-from common.rules import refusal, round_quantity
+from common.rules import refusal
 from services.execution.account import ZERO, Deal, apply_fill
 from services.execution.state import Change, Order, Position, Terms
-from services.execution.strategy import mid, sides
+from services.execution.strategy import hedge_quantity, sides, stop_reason
 
 _CLOSING = frozenset({PositionState.EXITING, PositionState.UNWINDING})
 _LEGGED = frozenset({PositionState.ENTERING, PositionState.HEDGING, *_CLOSING})
@@ -93,6 +93,8 @@ def keep_in_time(change: Change, tick: Tick) -> None:
     unhedged_ns = tick.event_time_ns - position.first_fill_ns if position.traded else 0
     if state.verdict is Verdict.FLATTEN:
         close(change, Action.FLATTEN, "the verdict is FLATTEN", None)
+    elif stop := stop_reason(position.terms, tick):
+        close(change, Action.UNWIND, stop, None)
     elif position.state is PositionState.HEDGING:
         if unhedged_ns >= params.unhedged_ns:
             close(change, Action.UNWIND, f"the hedge is not complete after {unhedged_ns / NANOSECONDS:g} s", None)
@@ -179,8 +181,7 @@ def _hedge(change: Change, tick: Tick) -> None:
     if position.terms is None:
         return
     side = sides(position.terms.direction)[1]
-    hedged_usd = position.terms.beta * float(abs(change.state.account.y.cost_usd))
-    quantity = round_quantity(hedged_usd / mid(tick.x), params.x_rules)
+    quantity = hedge_quantity(params, position.terms, abs(change.state.account.y.cost_usd), tick.x)
     change.set_position(state=PositionState.HEDGING)
     if refused := refusal(quantity, tick.x.bid, params.x_rules):
         _reject(change, Leg.X, side, quantity, refused)

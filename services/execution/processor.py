@@ -18,10 +18,11 @@ from common.messages import (
     RiskSignal,
     Tick,
     Verdict,
+    strictest,
 )
 from services.execution import funding, position, strategy
 from services.execution.account import value
-from services.execution.state import Change, Hold, PairState, Params, Where, risk_of, stricter, where
+from services.execution.state import Change, Hold, PairState, Params, Where, risk_of, where
 
 #: What a command that is obeyed at once asks for; resume acts by signal only.
 _OWN_VERDICTS = {CommandKind.HALT: Verdict.HALTED, CommandKind.FLATTEN: Verdict.FLATTEN}
@@ -76,7 +77,7 @@ def obey(params: Params, state: PairState, command: Command) -> tuple[PairState,
     change = Change(params, state, Where(max(state.session, 0), max(state.bar, 0), max(state.last_seq, 0), state.event_time_ns))
     change.set(last_command_id=command.id)
     if wanted := _OWN_VERDICTS.get(command.kind):
-        change.set(own_verdict=stricter(wanted, state.own_verdict))
+        change.set(own_verdict=strictest(wanted, state.own_verdict))
         change.emit(CommandApplied, command_id=command.id, kind=command.kind)
     return change.state, change.outputs
 
@@ -113,7 +114,7 @@ def _open_bar(change: Change, hold: Hold) -> None:
 def _tick(change: Change, hedge: HedgeRatio) -> None:
     tick = hedge.tick
     if change.state.y_funding or change.state.x_funding:
-        funding.note_instants(change, tick)
+        funding.pay_at_instant(change, tick)
     if change.state.position.state is not PositionState.IDLE:
         position.measure_unhedged(change, tick.event_time_ns)
         position.take_fills(change, tick)
@@ -143,7 +144,7 @@ def _consider_entry(change: Change, hedge: HedgeRatio, signal: strategy.Signal |
 
 def _consider_leaving(change: Change, tick: Tick, signal: strategy.Signal | None) -> None:
     terms = change.state.position.terms
-    decision = strategy.leave(change.state, terms, tick, signal) if terms else None
+    decision = strategy.leave(change.params, change.state, terms, tick, signal) if terms else None
     if decision:
         position.close(change, decision.action, decision.reason, signal.z if signal else None)
         position.settle(change, tick)

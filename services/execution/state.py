@@ -21,6 +21,7 @@ from common.messages import (
     RiskSignal,
     Thresholds,
     Verdict,
+    strictest,
 )
 from common.rules import SymbolRules
 from services.execution.account import ZERO, Account, open_account
@@ -55,13 +56,6 @@ class Params:
     def rules(self, leg: Leg) -> SymbolRules:
         """The venue's rules of one leg."""
         return self.y_rules if leg is Leg.Y else self.x_rules
-
-
-def stricter(one: Verdict, other: Verdict) -> Verdict:
-    """Return the one of two verdicts that allows less."""
-    if one is other or one is Verdict.ACTIVE:
-        return other
-    return max(one, other, key=lambda each: each.strictness)
 
 
 class Hold(StrEnum):
@@ -127,10 +121,10 @@ class Position(Part, frozen=True):
 
 
 class FundingClock(Part, frozen=True):
-    """The next funding of a leg: the newest announcement and, once its instant has passed, what was held then."""
+    """The next funding of a leg: the newest announcement, and the last instant that has been paid."""
 
     mark: MarkPrice
-    held: Decimal | None = None
+    paid_ns: int = 0
 
 
 class Counts(Part, frozen=True):
@@ -175,7 +169,7 @@ class PairState(Part, frozen=True):
     @property
     def verdict(self) -> Verdict:
         """What may be done now: the strictest of the signal, a command not yet in it, and the hold."""
-        verdict = stricter(self.own_verdict, self.risk.verdict) if self.risk else self.own_verdict
+        verdict = strictest(self.own_verdict, self.risk.verdict) if self.risk else self.own_verdict
         if self.hold is not Hold.NONE and verdict is Verdict.ACTIVE:
             verdict = Verdict.REDUCE_ONLY
         return verdict

@@ -19,13 +19,16 @@ from decimal import Decimal
 from typing import NamedTuple
 
 from common.market import Leg, Side
-from common.messages import Action, Gate, HedgeRatio, ModelStatus, Quote, Tick, Verdict
+from common.messages import Action, Gate, HedgeRatio, ModelStatus, Quote, Tick, Verdict, strictest
 from common.rules import refusal, round_quantity
 from services.execution.account import ZERO
-from services.execution.state import Hold, PairState, Params, Risk, Terms, stricter
+from services.execution.state import Hold, PairState, Params, Risk, Terms
 
 #: Orders of an entry: one a leg.
 ENTRY_ORDERS = 2
+#: A position is cut once it is worth this many times MAX_POSITION_SIZE: prices move after an entry, and cutting every
+#: position that gains a little notional would pay fees for nothing.
+GROWTH_MARGIN = 1.25
 
 
 class Signal(NamedTuple):
@@ -132,13 +135,20 @@ def gross_usd(params: Params, risk: Risk | None) -> Decimal:
 
 
 def size(at: Look) -> Size:
-    """Quantities that spread the gross over both legs: 1 part of y to |beta| parts of x, rounded towards less."""
+    """Quantities that spread the gross over both legs: 1 part of y to |beta| parts of x, at the asks and rounded towards less."""
     if at.signal is None:
         return Size(ZERO, ZERO)
     beta = abs(at.signal.beta)
     y_usd = float(gross_usd(at.params, at.risk)) / (1 + beta)
-    y = round_quantity(y_usd / mid(at.tick.y), at.params.y_rules)
-    return Size(y, round_quantity(beta * y_usd / mid(at.tick.x), at.params.x_rules))
+    y = round_quantity(y_usd / float(at.tick.y.ask), at.params.y_rules)
+    return Size(y, round_quantity(beta * y_usd / float(at.tick.x.ask), at.params.x_rules))
+
+
+def hedge_quantity(params: Params, frozen: Terms, y_cost_usd: Decimal, quote: Quote) -> Decimal:
+    """Quantity of x for what y cost: beta times its notional, and no more than the entry's gross leaves."""
+    wanted = frozen.beta * float(y_cost_usd) / mid(quote)
+    affordable = float(frozen.notional_usd - y_cost_usd) / float(quote.ask)
+    return round_quantity(max(0.0, min(wanted, affordable)), params.x_rules)
 
 
 def terms(at: Look, signal: Signal, risk: Risk) -> Terms:
@@ -167,23 +177,30 @@ def longest_bars(params: Params, half_life_bars: float) -> int:
     return params.time_stop_bars
 
 
-def leave(state: PairState, frozen: Terms, tick: Tick, signal: Signal | None) -> Leave | None:
+def leave(params: Params, state: PairState, frozen: Terms, tick: Tick, signal: Signal | None) -> Leave | None:
     """Whether an open position is left at this tick, and why.
 
     `frozen` are the position's terms. z now is the model's; the position's own where the model has none.
     """
     if state.verdict is Verdict.FLATTEN:
         return Leave(Action.FLATTEN, "the verdict is FLATTEN")
-    towards_loss = 1 if frozen.direction is Action.ENTER_SHORT else -1
-    own = towards_loss * position_z(frozen, tick)
-    if own >= frozen.stop_z:
-        return Leave(Action.STOP, f"the position's own z is {own:.4g}, the stop {frozen.stop_z:.4g}")
-    now = towards_loss * signal.z if signal else own
+    if stop := stop_reason(frozen, tick):
+        return Leave(Action.STOP, stop)
+    gross, limit = _held_usd(state, tick), GROWTH_MARGIN * float(params.max_position_usd)
+    if gross > limit:
+        return Leave(Action.EXIT, f"the gross notional is {gross:.2f} USD, the limit {limit:.2f} USD")
+    now = _towards_loss(frozen, signal.z if signal else position_z(frozen, tick))
     if now <= frozen.exit_z:
         return Leave(Action.EXIT, f"z towards the loss is {now:.4g}, the exit {frozen.exit_z:.4g}")
     if tick.bar >= frozen.last_bar:
         return Leave(Action.TIME_STOP, f"open for {tick.bar - frozen.bar} bars")
     return None
+
+
+def stop_reason(frozen: Terms, tick: Tick) -> str:
+    """Why a position of these terms is stopped at this tick; empty when it is not."""
+    own = _towards_loss(frozen, position_z(frozen, tick))
+    return f"the position's own z is {own:.4g}, the stop {frozen.stop_z:.4g}" if own >= frozen.stop_z else ""
 
 
 def position_z(frozen: Terms, tick: Tick) -> float:
@@ -201,8 +218,18 @@ def mid(quote: Quote) -> float:
     return (float(quote.bid) + float(quote.ask)) / 2
 
 
+def _held_usd(state: PairState, tick: Tick) -> float:
+    """Gross notional of what is held, at mid prices."""
+    return sum(abs(float(state.account.holding(leg).quantity)) * mid(tick.quote(leg)) for leg in Leg)
+
+
+def _towards_loss(frozen: Terms, z: float) -> float:
+    """Give z the sign that grows as the position loses."""
+    return z if frozen.direction is Action.ENTER_SHORT else -z
+
+
 def _trading(at: Look) -> Measured:
-    verdict = stricter(at.risk.verdict if at.risk else Verdict.ACTIVE, at.state.own_verdict)
+    verdict = strictest(at.risk.verdict if at.risk else Verdict.ACTIVE, at.state.own_verdict)
     return Measured(verdict is Verdict.ACTIVE, verdict, Verdict.ACTIVE)
 
 

@@ -112,7 +112,7 @@ class BarKeeper:
             if y is None or x is None:
                 self._accounting.ignored["waiting-for-other-leg"] += 1
             else:
-                self._offer(state, _Draft(self._event_time_ns(state, quote), y, x, read_at_ns), now_ns)
+                self._offer(state, _Draft(self._event_time_ns(state, y, x), y, x, read_at_ns), now_ns)
 
     def at_bound(self, symbol: str) -> bool:
         """Whether a pair with this symbol has as many undecided ticks as it may."""
@@ -145,10 +145,10 @@ class BarKeeper:
         for state in self._pairs:
             self._flush(state, now_ns)
 
-    def _event_time_ns(self, state: _PairState, quote: Quote) -> int:
-        """A book of a closed bar joins the open one, and a pair's time never goes back."""
+    def _event_time_ns(self, state: _PairState, y: Quote, x: Quote) -> int:
+        """That of the newer leg; a book of a closed bar joins the open one, and a pair's time never goes back."""
         opened_ns = (self.open_bar or 0) * self._params.bar_interval_ns
-        return max(quote.event_time_ns, state.event_time_ns, opened_ns)
+        return max(y.event_time_ns, x.event_time_ns, state.event_time_ns, opened_ns)
 
     def _offer(self, state: _PairState, draft: _Draft, now_ns: int) -> None:
         if not self._conflating:

@@ -21,9 +21,9 @@ class Judgement(Enum):
 class FeedClock:
     """Follows the event times of a channel; a jump counts once others confirm it.
 
-    A step ahead within `forward_limit_ns` is believed at once; two events within `agreement_ns` of each other agree, wider
-    than a step, so that a feed whose events lie far apart goes on. Time is unknown at first, so the first event is held too. Going back counts on a new connection, or when it lasts; a
-    single event from behind is left to the rules of its own stream.
+    A step ahead within `forward_limit_ns` is believed at once; events within `agreement_ns` of each other agree, wider than
+    a step, so that a feed whose events lie far apart goes on. Time is unknown at first, so the first event is held too.
+    Going back counts on a new connection, or when it lasts; a single event from behind is left to the rules of its own stream.
     """
 
     def __init__(self, *, forward_limit_ns: int, agreement_ns: int, back_limit_ns: int, now_ns: int | None = None) -> None:

@@ -27,7 +27,7 @@ from common.settings import Exchange
 from services.ingestion.frames import stream_of
 from services.ingestion.settings import IngestionSettings
 from services.ingestion.source import Channel, Frame
-from services.ingestion.streams import AttemptBudget, Backoff, StreamWatch, Subscription, subscriptions
+from services.ingestion.streams import ANY_STREAM, AttemptBudget, Backoff, StreamWatch, Subscription, subscriptions
 
 #: Close code of the simulator at the end of a recording.
 END_OF_RECORDING = 4000
@@ -38,6 +38,9 @@ _STOP_S = 3.0
 _LASTED_S = 10.0
 #: Waits that the exchange asks for with a status, seconds; `Retry-After` goes before them.
 _PENALTIES_S = {403: 60.0, 418: 120.0, 429: 60.0}
+#: Close code of a connection that has broken a rule, and how long the exchange then refuses others, seconds.
+_POLICY_VIOLATION = 1008
+_POLICY_PENALTY_S = 120.0
 _RETRY_ROTATION_S = 60.0
 #: Live: books do not wait longer than this for the market channel to connect.
 _MARKET_FIRST_S = 10.0
@@ -47,7 +50,7 @@ class _Fate(Enum):
     CLOSED = "closed by the other side"
     ENDED = "the recording has ended"
     DUE = "time to be replaced"
-    SILENT = "a book stream is silent"
+    SILENT = "a stream is silent"
 
 
 @dataclass(slots=True, eq=False)
@@ -56,7 +59,8 @@ class _Socket:
     number: int
     opened_s: float
     opened_ns: int
-    pump: "asyncio.Task[int | None]" = field(init=False)
+    pump: "asyncio.Task[None]" = field(init=False)
+    close_code: int | None = None
     heard: set[str] = field(default_factory=set)
     #: The exchange has asked us to move.
     shutting_down: bool = False
@@ -139,27 +143,23 @@ class _ChannelFeed:
         """Deliver frames until the recording ends."""
         while not self.ended:
             self.socket = await self._connect()
-            fate = _Fate.CLOSED
-            while self.socket is not None:
-                fate = await self._guard(self.socket)
-                if fate is not _Fate.DUE:
-                    await self._leave(self.socket)
-                    self.socket = None
-                else:
-                    await self._replace(self.socket)
+            while (fate := await self._guard(self.socket)) is _Fate.DUE:
+                await self._replace(self.socket)
+            old, self.socket = self.socket, None
+            await self._leave(old)
             self._log("WARNING" if fate is not _Fate.ENDED else "INFO", "connection ended", fate=fate.value, problem=self.problem)
             if fate is _Fate.ENDED:
                 self.ended = True
                 await self._source.queue.put(Frame(self._source.clock(), self.subscription.channel, b"", self._source.last_number, ended=True))
+            else:
+                await self._rest(old)
 
     async def _connect(self) -> _Socket:
         while True:
             try:
                 socket = await self._open()
-            except InvalidStatus as error:
-                await self._pause(f"HTTP {error.response.status_code}", _penalty_s(error))
             except (OSError, TimeoutError, InvalidHandshake, ConnectionClosed) as error:
-                await self._pause(f"{type(error).__name__}: {error}", 0.0)
+                await self._pause(error)
             else:
                 self.reconnects += 1
                 self._rotate_at_s = socket.opened_s + self._settings.rotate_after_s
@@ -169,17 +169,21 @@ class _ChannelFeed:
 
     async def _open(self) -> _Socket:
         await self._source.spend_attempt()
-        connection = await connect(
-            self.url,
-            proxy=None,
-            compression=None,
-            open_timeout=10,
-            ping_interval=20,
-            ping_timeout=None,
-            close_timeout=1,
-            max_size=_MAX_FRAME_BYTES,
-            max_queue=16,
-        )
+        try:
+            connection = await connect(
+                self.url,
+                proxy=None,
+                compression=None,
+                open_timeout=10,
+                ping_interval=20,
+                ping_timeout=None,
+                close_timeout=1,
+                max_size=_MAX_FRAME_BYTES,
+                max_queue=16,
+            )
+        except InvalidStatus as error:
+            self._source.bar(_penalty_s(error))
+            raise
         request = self.subscription.message(self._settings.ws_url)
         if request is not None:
             await connection.send(msgspec.json.encode(request), text=True)
@@ -188,14 +192,27 @@ class _ChannelFeed:
         self._sockets.add(socket)
         return socket
 
-    async def _pause(self, problem: str, at_least_s: float) -> None:
+    async def _pause(self, error: Exception) -> None:
+        problem = _described(error)
         if problem != self.problem:
             self._log("WARNING", "cannot connect", problem=problem)
         self.problem = problem
-        await asyncio.sleep(max(at_least_s, self._backoff.next_s(random.random())))  # noqa: S311 - jitter, no secret
+        await self._back_off()
 
-    async def _pump(self, socket: _Socket) -> int | None:
-        """Queue what the socket brings; returns the close code."""
+    async def _rest(self, old: _Socket) -> None:
+        """Wait before the next connection, unless this one has lasted; longer when it broke a rule."""
+        if old.close_code == _POLICY_VIOLATION:
+            self._source.bar(_POLICY_PENALTY_S)
+        if time.monotonic() - old.opened_s > _LASTED_S:
+            self._backoff.reset()
+        else:
+            await self._back_off()
+
+    async def _back_off(self) -> None:
+        await asyncio.sleep(self._backoff.next_s(random.random()))  # noqa: S311 - jitter, no secret
+
+    async def _pump(self, socket: _Socket) -> None:
+        """Queue what the socket brings, until it closes."""
         channel, number, clock, put = self.subscription.channel, socket.number, self._source.clock, self._source.queue.put
         try:
             while True:
@@ -210,7 +227,7 @@ class _ChannelFeed:
                 await put(Frame(read_at_ns, channel, payload, number))
         except ConnectionClosed as error:
             self.problem = str(error)
-            return error.rcvd.code if error.rcvd else None
+            socket.close_code = error.rcvd.code if error.rcvd else None
 
     async def _guard(self, socket: _Socket) -> _Fate:
         """Wait until the socket is of no use or should be replaced."""
@@ -218,10 +235,9 @@ class _ChannelFeed:
         while True:
             await asyncio.wait({socket.pump}, timeout=min(_CHECK_S, self._settings.silence_timeout_seconds / 4))
             if socket.pump.done():
-                return _Fate.ENDED if socket.pump.result() == END_OF_RECORDING else _Fate.CLOSED
+                socket.pump.result()  # A bug in the pump is none of the exchange's doing.
+                return _Fate.ENDED if socket.close_code == END_OF_RECORDING else _Fate.CLOSED
             now_s, now_ns = time.monotonic(), self._source.clock()
-            if now_s - socket.opened_s > _LASTED_S:
-                self._backoff.reset()
             if socket.shutting_down or now_s >= self._rotate_at_s:
                 return _Fate.DUE
             if socket.heard and not playing_since_ns:
@@ -230,16 +246,16 @@ class _ChannelFeed:
                 return _Fate.SILENT
 
     def _is_silent(self, socket: _Socket, now_ns: int, playing_since_ns: int) -> bool:
-        missing = [name for name in self.subscription.names if name not in socket.heard]
-        late = bool(missing) and (now_ns - playing_since_ns) / 1e9 > self._settings.first_event_timeout_seconds
-        if late:
-            self._tell_missing(missing)
+        timeouts = (now_ns - playing_since_ns) / 1e9 / self._settings.first_event_timeout_seconds
+        missing = [name for name in self.subscription.names if name not in socket.heard and timeouts > self.watch.patience(name)]
+        self._tell_missing(missing)
         if not self._live or self._source.queue.is_full(self.subscription.channel):
             return False
-        unconfirmed = [name for name in missing if name in self.subscription.required] if late else []
-        confirmed = [name for name in self.watch.silent(now_ns, socket.opened_ns) if name in socket.heard]
-        if silent := unconfirmed + confirmed:
-            self.watch.forgive(confirmed)
+        silent = [name for name in missing if name in self.subscription.required]
+        silent += [name for name in self.watch.silent(now_ns, socket.opened_ns) if name in {*socket.heard, ANY_STREAM}]
+        if silent:
+            if socket.heard:  # Else the connection is to blame, not the streams.
+                self.watch.forgive(silent)
             self.problem = f"no event of {', '.join(silent)}"
         return bool(silent)
 
@@ -252,14 +268,17 @@ class _ChannelFeed:
 
     async def _replace(self, old: _Socket) -> None:
         """Open the successor, wait until it delivers, then let go of the old one, which delivers until then."""
-        self._rotate_at_s = time.monotonic() + _RETRY_ROTATION_S
         old.shutting_down = False
+        self._rotate_at_s = time.monotonic() + max(_RETRY_ROTATION_S, self._source.attempt_wait_s())
+        if self._source.attempt_wait_s():
+            return
         try:
             new = await self._open()
         except (OSError, TimeoutError, InvalidHandshake, ConnectionClosed) as error:
-            self._log("WARNING", "cannot rotate yet", problem=f"{type(error).__name__}: {error}")
+            self._rotate_at_s = max(self._rotate_at_s, time.monotonic() + self._source.attempt_wait_s())
+            self._log("WARNING", "cannot rotate yet", problem=_described(error))
             return
-        if await self._delivers(new):
+        if await self._delivers(new, old):
             await self._leave(old)
             self.socket = new
             self._rotate_at_s = new.opened_s + self._settings.rotate_after_s
@@ -268,8 +287,9 @@ class _ChannelFeed:
             self._log("WARNING", "cannot rotate yet", problem="the new connection does not deliver")
             await self._leave(new)
 
-    async def _delivers(self, socket: _Socket) -> bool:
-        wanted = set(self.subscription.required)
+    async def _delivers(self, socket: _Socket, old: _Socket) -> bool:
+        """Whether a socket brings what the old one has brought, within the time for first events."""
+        wanted = old.heard & set(self.subscription.required)
         give_up_s = time.monotonic() + self._settings.first_event_timeout_seconds
         while not socket.pump.done() and time.monotonic() < give_up_s:
             if wanted <= socket.heard and socket.heard:
@@ -302,6 +322,7 @@ class WebSocketSource:
         self.last_number = 0
         self._numbers = itertools.count(1)
         self._budget = AttemptBudget() if settings.exchange is Exchange.BINANCE else None
+        self._barred_until_s = 0.0
         self._feeds = [_ChannelFeed(self, subscription) for subscription in subscriptions(settings.binance_market, settings.symbols)]
         self._thread = threading.Thread(target=lambda: asyncio.run(self._main()), name="feed", daemon=True)
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -348,10 +369,20 @@ class WebSocketSource:
         return self.last_number
 
     async def spend_attempt(self) -> None:
-        """Wait until the exchange's limit allows one more attempt to connect."""
+        """Wait until the exchange allows one more attempt to connect."""
+        while wait_s := self.attempt_wait_s():  # noqa: ASYNC110 - a bar may grow meanwhile; its end is a time, no event
+            await asyncio.sleep(wait_s)
         if self._budget is not None:
-            await asyncio.sleep(self._budget.wait_s(time.monotonic()))
             self._budget.spend(time.monotonic())
+
+    def attempt_wait_s(self) -> float:
+        """How long the exchange's limit, or its word, forbids another attempt to connect."""
+        now_s = time.monotonic()
+        return max(0.0, self._barred_until_s - now_s, self._budget.wait_s(now_s) if self._budget else 0.0)
+
+    def bar(self, wait_s: float) -> None:
+        """The exchange asks for no attempt so long; it means the address, so it holds for all channels."""
+        self._barred_until_s = max(self._barred_until_s, time.monotonic() + wait_s)
 
     async def _main(self) -> None:
         self._stop_now = asyncio.Event()
@@ -393,6 +424,10 @@ class WebSocketSource:
             if missing := [name for name in feed.subscription.required if name not in socket.heard]:
                 return f"waiting for the first event of {missing[0]}"
         return ""
+
+
+def _described(error: Exception) -> str:
+    return f"HTTP {error.response.status_code}" if isinstance(error, InvalidStatus) else f"{type(error).__name__}: {error}"
 
 
 def _penalty_s(error: InvalidStatus) -> float:

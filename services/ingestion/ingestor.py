@@ -61,10 +61,9 @@ class Ingestor:
                 self._apply(item, now_ns)
             elif isinstance(item, Ended):
                 self._end(now_ns)
-            elif item.rewound and self.bars.open_bar is not None:
-                self.bars.end(self.intake.marks.at_end_of(self.bars.open_bar), now_ns)
-                ready.popleft()
             else:
+                if item.rewound:
+                    self._begin_again(now_ns)
                 ready.popleft()
         return False
 
@@ -73,11 +72,14 @@ class Ingestor:
         self._market_excused_through = self.bars.open_bar if self.bars.open_bar is not None else -1
 
     def on_timer(self, now_ns: int) -> None:
-        """Live: close bars whose end has passed, by the event time of the last book and the wall time since it was read."""
+        """Live: close bars whose end has passed, by the newest event time and the wall time since it was read.
+
+        All frames that came before `now_ns` must have been read.
+        """
         bars, last_ns = self.bars, self.intake.now_ns
-        if self._recording or bars.open_bar is None or last_ns is None or not self.intake.last_read_at_ns or self.intake.ready:
+        if self._recording or bars.open_bar is None or last_ns is None or not self.intake.moved_at_ns or self.intake.ready:
             return
-        event_now_ns = last_ns + now_ns - self.intake.last_read_at_ns
+        event_now_ns = last_ns + now_ns - self.intake.moved_at_ns
         through = bar_of(event_now_ns - _TIMER_GRACE_NS, self._interval_ns)
         if through - bars.open_bar <= self._most_bars_away:
             self._close_until(min(through, bars.open_bar + self._bars_at_once), now_ns)
@@ -101,7 +103,9 @@ class Ingestor:
             self.bars.close_bar(self.intake.marks.at_end_of(self.bars.open_bar), now_ns)
 
     def _market_has_passed(self, bar: int) -> bool:
-        return not self._waits_for_market or self.intake.market_ended or self.intake.marks.has_passed(bar) or bar <= self._market_excused_through
+        intake = self.intake
+        gone = intake.market_ended or intake.market_rewound or bar <= self._market_excused_through
+        return not self._waits_for_market or gone or intake.marks.has_passed(bar)
 
     def _within_lead(self, book: Book) -> bool:
         if self._recording and self.bars.at_bound(book.symbol):
@@ -112,6 +116,11 @@ class Ingestor:
         self.intake.ready.popleft()
         self.accounting.pending -= book.weight
         self.bars.put_book(book.symbol, book.quote, book.frame.read_at_ns, now_ns)
+
+    def _begin_again(self, now_ns: int) -> None:
+        if self.bars.open_bar is not None:
+            self.bars.end(self.intake.marks.at_end_of(self.bars.open_bar), now_ns)
+        self.intake.begin_again()
 
     def _end(self, now_ns: int) -> None:
         open_bar = self.bars.open_bar

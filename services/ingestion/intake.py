@@ -81,10 +81,12 @@ class Intake:
         self.ready: deque[Book | Moved | Ended] = deque()
         self.letters: deque[DeadLetter] = deque()
         self.notices: deque[tuple[str, dict[str, object]]] = deque()
-        self.marks = MarkBook()
+        #: Mark prices of the books' time; the market channel writes to others while it has gone back and the books have not.
+        self.marks = self._new_marks = MarkBook()
         self.market_ended = False
         self.frames_read = dict.fromkeys(Channel, 0)
-        self.last_read_at_ns = 0
+        #: Wall time at which the frame was read that moved `now_ns` last.
+        self.moved_at_ns = 0
         self._params = params
         self._accounting = accounting
         self._clock = self._new_clock(now_ns)
@@ -99,6 +101,11 @@ class Intake:
     def now_ns(self) -> int | None:
         """Event time of the public channel; None before the first frames."""
         return self._clock.now_ns
+
+    @property
+    def market_rewound(self) -> bool:
+        """Whether the market channel has gone back in time and the books have yet to."""
+        return self._new_marks is not self.marks
 
     @property
     def unsettled(self) -> int:
@@ -161,7 +168,7 @@ class Intake:
             self._read_timed(Book(frame, number, parsed.symbol, parsed.update_id, _quote(parsed, parsed.event_time_ns), weight))
 
     def _read_timed(self, book: Book) -> None:
-        judgement = self._clock.observe(book.quote.event_time_ns, book.frame.connection, book.symbol)
+        judgement = self._observe(book.frame, book.symbol, book.quote.event_time_ns)
         if judgement is Judgement.SURE and not self._held:
             self._admit(book)
             return
@@ -173,12 +180,21 @@ class Intake:
 
     def _read_untimed(self, book: Book) -> None:
         """A spot book takes the largest time seen, once its connection has said one."""
-        if book.frame.connection not in self._timed or (self._clock.suspect_ns or self._clock.now_ns) is None:
-            self._accounting.ignored["no-event-time"] += book.weight
-        elif self._clock.suspect_ns is not None and len(self._held) < _MOST_HELD:
-            self._hold(_at(book, self._clock.suspect_ns))
+        suspect_ns, now_ns = self._clock.suspect_ns, self._clock.now_ns
+        if suspect_ns is not None and len(self._held) < _MOST_HELD and book.frame.connection in self._timed:
+            self._hold(_at(book, suspect_ns))
+        elif now_ns is not None and book.frame.connection in self._timed:
+            self._admit(_at(book, now_ns))
         else:
-            self._admit(_at(book, self._clock.now_ns or 0))
+            self._accounting.ignored["no-event-time"] += book.weight
+
+    def _observe(self, frame: Frame, symbol: str, event_time_ns: int) -> Judgement:
+        """Let an event move the clock of the books, and note when it did."""
+        before_ns = self._clock.now_ns
+        judgement = self._clock.observe(event_time_ns, frame.connection, symbol)
+        if self._clock.now_ns != before_ns:
+            self.moved_at_ns = frame.read_at_ns
+        return judgement
 
     def _resolve(self, judgement: Judgement) -> None:
         """What one more event time means for the books that are held."""
@@ -226,8 +242,14 @@ class Intake:
         else:
             self._last_book[book.symbol] = (book.update_id, event_time_ns)
             self._accounting.pending += book.weight
-            self.last_read_at_ns = book.frame.read_at_ns
             self.ready.append(book)
+
+    def begin_again(self) -> None:
+        """The books have gone back in time: go on with the mark prices from there, unless the market channel has yet to go back."""
+        if not self.market_rewound:
+            self._new_marks = MarkBook()
+            self._market_clock = self._new_clock(None)
+        self.marks = self._new_marks
 
     # Trades, mark prices and the rest.
 
@@ -258,14 +280,14 @@ class Intake:
             self._refuse_symbol(frame, update.symbol)
         else:
             if self._tell_time(frame, update.symbol, update.mark.event_time_ns):
-                self.marks.put(update.symbol, update.mark)
+                self._new_marks.put(update.symbol, update.mark)
             self._accounting.ignored["mark-price"] += weight
 
     def _tell_time(self, frame: Frame, symbol: str, event_time_ns: int) -> bool:
         """Let an event move the clock of its channel; returns whether its time is believed."""
         if self._params.market is Market.SPOT:
             self._timed.add(frame.connection)
-            judgement = self._clock.observe(event_time_ns, frame.connection, symbol)
+            judgement = self._observe(frame, symbol, event_time_ns)
             self._resolve(judgement)
             return judgement not in _UNSURE
         return frame.channel is Channel.MARKET and self._tell_market_time(frame, symbol, event_time_ns)
@@ -276,9 +298,16 @@ class Intake:
         if judgement in _UNSURE:
             return False
         if judgement is Judgement.REWOUND:
-            self.marks = MarkBook()
-        self.marks.reach(bar_of(event_time_ns, self._params.bar_interval_ns))
+            self._rewind_market(event_time_ns)
+        self._new_marks.reach(bar_of(event_time_ns, self._params.bar_interval_ns))
         return True
+
+    def _rewind_market(self, event_time_ns: int) -> None:
+        """A recording plays anew: books of the play before keep its mark prices until they have gone back too."""
+        self._new_marks = MarkBook()
+        books_ns = self._clock.now_ns
+        if self._params.feed is Feed.LIVE or books_ns is None or books_ns <= event_time_ns + self._params.back_limit_ns:
+            self.marks = self._new_marks
 
     def _read_other(self, name: str, problem: str) -> None:
         self._accounting.frames += 1

@@ -69,12 +69,13 @@ class IngestionService:
         self._hear(0.0)
         ingestor.bars.release(self._clock())
         self._go_on(ingestor, producer)
+        read_from_ns = self._clock()
         frames = self._source.read(self._open_channels(ingestor), _BATCH, self._wait_s(ingestor, timeout_s))
         for frame in frames:
             ingestor.intake.read(frame)
         self._go_on(ingestor, producer)
-        if self._settings.feed_in_use is Feed.LIVE:
-            ingestor.on_timer(self._clock())
+        if self._settings.feed_in_use is Feed.LIVE and len(frames) < _BATCH:  # Else more may wait, which come first.
+            ingestor.on_timer(read_from_ns)
         behind = ingestor.bars.release(self._clock())
         self._publish(ingestor, producer)
         self._source.settle(ingestor.intake.unsettled)

@@ -11,6 +11,8 @@ from services.ingestion.source import Channel
 _LONGEST_URL = 4000
 #: A stream that stays silent again after a reconnect is given more time, up to this many doublings.
 _MOST_DOUBLINGS = 5
+#: Stands for all streams of a channel together.
+ANY_STREAM = "any stream"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,16 +74,24 @@ class StreamWatch:
         return None if heard_ns is None else (now_ns - heard_ns) // 1_000_000
 
     def silent(self, now_ns: int, since_ns: int) -> list[str]:
-        """Required streams without an event for too long, counted from `since_ns` at the earliest."""
-        return [name for name in self._subscription.required if now_ns - max(since_ns, self._heard_ns.get(name, since_ns)) > self._limit_ns(name)]
+        """What has been without an event for too long, counted from `since_ns` at the earliest.
+
+        That are required streams, and the channel as a whole once it was heard: its optional streams may be quiet, but not
+        all of them.
+        """
+        heard_ns = {name: self._heard_ns.get(name, since_ns) for name in self._subscription.required}
+        if self._heard_ns:
+            heard_ns[ANY_STREAM] = max(self._heard_ns.values())
+        return [name for name, at_ns in heard_ns.items() if now_ns - max(since_ns, at_ns) > self._silence_timeout_ns * self.patience(name)]
 
     def forgive(self, streams: Sequence[str]) -> None:
         """These made us reconnect: allow them twice the silence from now on, they may just be quiet."""
         for name in streams:
             self._doublings[name] = min(_MOST_DOUBLINGS, self._doublings.get(name, 0) + 1)
 
-    def _limit_ns(self, stream: str) -> int:
-        return int(self._silence_timeout_ns * 2 ** self._doublings.get(stream, 0))
+    def patience(self, stream: str) -> int:
+        """How many times the usual wait a stream is given."""
+        return int(2 ** self._doublings.get(stream, 0))
 
 
 class Backoff:

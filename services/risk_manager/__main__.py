@@ -11,4 +11,5 @@ def build(settings: RiskSettings, context: Context) -> RiskManagerService:
     return RiskManagerService(settings, context.transport, context.observer, context.clock)
 
 
-run(RiskManagerService.name, RiskSettings, build, metrics=METRICS, routes=routes)
+if __name__ == "__main__":
+    run(RiskManagerService.name, RiskSettings, build, metrics=METRICS, routes=routes)

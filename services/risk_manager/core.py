@@ -10,11 +10,11 @@ from typing import assert_never
 import msgspec
 
 from common.errors import InvalidRecord
-from common.messages import BarStatus, Changepoint, ChangepointAction, Command, Mark, ModelStatus, RiskSignal, Thresholds
+from common.messages import BarStatus, Changepoint, ChangepointAction, Command, Mark, ModelStatus, RiskSignal, Thresholds, strictest
 from services.risk_manager import changepoint
 from services.risk_manager.halts import latch, obey
 from services.risk_manager.portfolio import BarKey, book, grants, key_of
-from services.risk_manager.rules import evaluate, strictest, tripped
+from services.risk_manager.rules import evaluate, tripped
 from services.risk_manager.state import Close, Inbox, Memory, Params, RiskState, drop_reason, oldest_mark
 
 #: A mark further ahead than this is damage, not a bar that was skipped.
@@ -57,14 +57,14 @@ def step(params: Params, state: RiskState, message: Input) -> tuple[RiskState, S
         case Command():
             return msgspec.structs.replace(state, commands=(*state.commands, message)), ()
         case GraceOver():
-            state = _close_through(params, state, message.key)
+            return _answer_since(params, state, _close_through(params, state, message.key))
         case Mark():
-            state = _close_complete(params, _hold_mark(state, message))
+            return _answer_since(params, state, _close_complete(params, _hold_mark(state, message)))
         case Thresholds():
-            state = _hold_thresholds(state, message)
+            held = _hold_thresholds(state, message)
+            return (state, ()) if held is state else _release(params, held, {message.pair}, 0)
         case _:
             assert_never(message)
-    return _release(params, state)
 
 
 def _hold_mark(state: RiskState, mark: Mark) -> RiskState:
@@ -117,11 +117,13 @@ def _close_next(params: Params, state: RiskState) -> RiskState:
     missing = [pair for pair in params.pairs if pair not in marks and _is_expected(state, pair, key)]
     portfolio = obey(book(state.portfolio, key, marks, missing, params.bar_interval_ns), state.commands)
     portfolio = latch(portfolio, tripped(params.limits, portfolio.evidence))
+    granted = grants(params.limits, portfolio, params.pairs)
+    portfolio = msgspec.structs.replace(portfolio, granted_usd={pair: grant.budget_usd for pair, grant in granted.items()})
     used = {pair: msgspec.structs.replace(state.inboxes[pair], marks=state.inboxes[pair].marks[1:]) for pair in marks}
     close = Close(
         key=key,
         evidence=portfolio.evidence,
-        grants=grants(params.limits, portfolio, params.pairs),
+        grants=granted,
         commands_through=portfolio.commands_through,
         waiting=tuple(pair for pair in params.pairs if pair in marks or pair in missing),
     )
@@ -138,26 +140,38 @@ def _is_expected(state: RiskState, pair: str, key: BarKey) -> bool:
 # --- signals ---------------------------------------------------------------------------------------------------------
 
 
-def _release(params: Params, state: RiskState) -> tuple[RiskState, Sequence[RiskSignal]]:
-    """Give each closed bar's pairs their signals, as far as their thresholds are there."""
-    ready = {pair for pair, inbox in state.inboxes.items() if inbox.thresholds}
-    if not (ready and state.closes):
+def _answer_since(params: Params, before: RiskState, state: RiskState) -> tuple[RiskState, Sequence[RiskSignal]]:
+    """Release the signals of the bars that a step has closed; a bar closed earlier waits for thresholds, not for marks."""
+    if state.closes is before.closes:
         return state, ()
-    memories, inboxes = dict(state.memories), dict(state.inboxes)
+    return _release(params, state, {pair for pair, inbox in state.inboxes.items() if inbox.thresholds}, len(before.closes))
+
+
+def _release(params: Params, state: RiskState, ready: set[str], first: int) -> tuple[RiskState, Sequence[RiskSignal]]:
+    """Give the pairs that have thresholds their signals of the closed bars, from the bar in place `first` on."""
+    if not ready or first == len(state.closes):
+        return state, ()
+    memories, inboxes, closes = dict(state.memories), dict(state.inboxes), list(state.closes)
     signals: list[RiskSignal] = []
-    closes: list[Close] = []
-    for close in state.closes:
-        answered = []
-        for pair in ready.intersection(close.waiting):
+    complete = []
+    for place in range(first, len(closes)):
+        close = closes[place]
+        answered = set()
+        for pair in [pair for pair in close.waiting if pair in ready]:
             memories[pair], inboxes[pair], thresholds = _take(params, memories[pair], inboxes[pair], close.key)
             if thresholds:
                 signal = _signal(params, close, pair, thresholds, memories[pair].view)
                 memories[pair] = msgspec.structs.replace(memories[pair], signal=signal)
-                answered.append(signal)
-        signals += sorted(answered, key=lambda signal: params.pairs.index(signal.pair))
-        given = {signal.pair for signal in answered}
-        if waiting := tuple(pair for pair in close.waiting if pair not in given):
-            closes.append(msgspec.structs.replace(close, waiting=waiting) if answered else close)
+                signals.append(signal)
+                answered.add(pair)
+        if answered:
+            closes[place] = msgspec.structs.replace(close, waiting=tuple(pair for pair in close.waiting if pair not in answered))
+            complete += [] if closes[place].waiting else [place]
+        ready = {pair for pair in ready if inboxes[pair].thresholds}
+        if not ready:
+            break
+    for place in reversed(complete):
+        del closes[place]
     return msgspec.structs.replace(state, memories=memories, inboxes=inboxes, closes=tuple(closes)), signals
 
 
@@ -217,7 +231,7 @@ def _signal(params: Params, close: Close, pair: str, thresholds: Thresholds, vie
         pair=pair,
         session=close.key.session,
         bar=close.key.bar,
-        verdict=strictest(result.verdict for result in reasons),
+        verdict=strictest(*(result.verdict for result in reasons)),
         budget_usd=grant.budget_usd,
         orders_allowed=grant.orders_allowed,
         commands_through=close.commands_through,

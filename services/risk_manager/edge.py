@@ -12,22 +12,21 @@ from common.dead_letters import dead_letter
 from common.errors import InvalidRecord, TransportError
 from common.io.http import require_token
 from common.market import NANOSECONDS
-from common.messages import Command, CommandKind, ExecutionMessage, Feed, Mark, RiskHeartbeat, Thresholds
-from common.processor import Consumer, Health, Observer, Output, Position, Producer, Record, Service, Transport, WallClock
+from common.messages import PORTFOLIO, Command, CommandKind, ExecutionMessage, Feed, Mark, RiskHeartbeat, Thresholds
+from common.processor import Consumer, Health, Observer, Output, Producer, Record, Service, Transport, WallClock
 from common.settings import require_writable
 from common.topics import COMMANDS, DEAD_LETTERS, EXECUTIONS, RISK_SIGNALS, VOLATILITY_THRESHOLDS
 from services.risk_manager.core import GraceOver, Input, step
 from services.risk_manager.desk import Desk, NotRecordedError, Request
 from services.risk_manager.places import Places
 from services.risk_manager.portfolio import BarKey, key_of
+from services.risk_manager.recovery import COMMANDS_PARTITION, newest_command_id, open_reader
 from services.risk_manager.reporting import report_state, report_step
-from services.risk_manager.rules import PORTFOLIO
 from services.risk_manager.settings import RiskSettings
 from services.risk_manager.state import RiskState, drop_reason, oldest_mark
 from services.risk_manager.store import RiskStore
 from services.risk_manager.views import describe, summarise, waiting_for
 
-INPUTS = (VOLATILITY_THRESHOLDS, EXECUTIONS)
 MAX_RECORDS = 500
 #: How often a heartbeat is sent, and what is not urgent is committed and cleared.
 TICK_NS = NANOSECONDS
@@ -62,6 +61,7 @@ class RiskManagerService:
         self._state: RiskState | None = None
         self._places = Places(())
         self._audit: tuple[Command, ...] = ()
+        self._last_command_id = 0
         self._outputs: list[tuple[Output, int]] = []
         self._grace: tuple[BarKey, int] | None = None
         self._ticked_at_ns = 0
@@ -79,9 +79,9 @@ class RiskManagerService:
         self._producer = self._producer or self._transport.producer()
         self._store.publish(self._producer)
         if self._consumer is None:
-            positions = self._start_positions(self._store)
+            self._last_command_id = max(self._store.last_command_id(), newest_command_id(self._transport))
+            self._consumer, positions = open_reader(self._transport, self._observer, self._store.positions())
             self._places = Places(positions)
-            self._consumer = self._transport.reader(positions)
 
     def turn(self, timeout_s: float) -> int:
         """Obey operators, apply what is there, commit, publish."""
@@ -137,20 +137,6 @@ class RiskManagerService:
         return self._params.pairs
 
     # Inputs
-
-    def _start_positions(self, store: RiskStore) -> list[Position]:
-        """Where to read on; at the oldest record where nothing is stored or the topic has been made anew."""
-        stored = {(position.topic, position.partition): position.offset for position in store.positions()}
-        positions = []
-        for topic in INPUTS:
-            for partition, end in self._transport.end_offsets(topic).items():
-                offset = stored.get((topic, partition), 0)
-                if offset > end:
-                    self._observer.log(
-                        "WARNING", "topic is shorter than before, reading it anew", topic=topic.name, partition=partition, offset=offset, end=end
-                    )
-                positions.append(Position(topic, partition, offset if offset <= end else 0))
-        return positions
 
     def _handle(self, record: Record) -> None:
         try:
@@ -213,15 +199,14 @@ class RiskManagerService:
         taken = self._desk.take()
         if not taken:
             return
-        first_id = (self._audit[-1].id if self._audit else 0) + 1
         now_ns = self._clock()
         commands = [
             Command(id=number, target=request.target, kind=request.kind, who=request.who, why=request.why, issued_at_ns=now_ns)
-            for number, (request, _) in enumerate(taken, start=first_id)
+            for number, (request, _) in enumerate(taken, start=self._last_command_id + 1)
         ]
         for command in commands:
             self._apply(command)
-            self._outputs.append((Output(COMMANDS, command.target, command), 0))
+            self._outputs.append((Output(COMMANDS, command.target, command, COMMANDS_PARTITION), 0))
         try:
             self._save(commands)
         except Exception as error:
@@ -229,6 +214,7 @@ class RiskManagerService:
                 promise.set_exception(NotRecordedError(str(error)))
             raise
         self._audit = (*self._audit, *commands)[-AUDIT:]
+        self._last_command_id = commands[-1].id
         for command, (_, promise) in zip(commands, taken, strict=True):
             promise.set_result(command)
             self._observer.count("crypto_bot_risk_commands_total", kind=command.kind.value)

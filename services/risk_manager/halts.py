@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 import msgspec
 
-from common.messages import Command, CommandKind, Verdict
+from common.messages import PORTFOLIO, Command, CommandKind, Verdict
 from services.risk_manager.portfolio import Portfolio
-from services.risk_manager.rules import OPERATOR, PORTFOLIO, Finding, Halt, Rule
+from services.risk_manager.rules import OPERATOR, Finding, Halt, Rule
 
 
 def obey(portfolio: Portfolio, commands: Sequence[Command]) -> Portfolio:

@@ -3,19 +3,16 @@
 To add a rule, write a function from limits and evidence to a finding and add it to `RULES`.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import NamedTuple
 
 import msgspec
 
-from common.messages import BarStatus, Changepoint, ChangepointAction, ModelStatus, RuleResult, Verdict
+from common.messages import PORTFOLIO, BarStatus, Changepoint, ChangepointAction, ModelStatus, RuleResult, Verdict, strictest
 
-PORTFOLIO = "portfolio"
 OPERATOR = "operator"
-#: From least to most strict, as `Verdict.strictness` counts.
-_BY_STRICTNESS = tuple(Verdict)
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
@@ -84,14 +81,9 @@ class Rule:
     latches: bool = False
 
 
-def strictest(verdicts: Iterable[Verdict]) -> Verdict:
-    """Pick the strictest of some verdicts, ACTIVE without any."""
-    return max(verdicts, key=_BY_STRICTNESS.index, default=Verdict.ACTIVE)
-
-
 def operator(_limits: Limits, evidence: Evidence) -> Finding:
     """Apply what operators have ordered; measured as strictness, 0 to 3."""
-    verdict = strictest(halt.verdict for halt in evidence.halts if halt.rule == OPERATOR)
+    verdict = strictest(*(halt.verdict for halt in evidence.halts if halt.rule == OPERATOR))
     return Finding(verdict.strictness, 0, verdict)
 
 
@@ -176,7 +168,7 @@ def tripped(limits: Limits, evidence: Evidence) -> list[tuple[Rule, Finding]]:
 
 
 def _result(rule: Rule, finding: Finding, halts: tuple[Halt, ...]) -> RuleResult:
-    verdict = strictest((finding.verdict, *(halt.verdict for halt in halts if halt.rule == rule.name))) if halts else finding.verdict
+    verdict = strictest(finding.verdict, *(halt.verdict for halt in halts if halt.rule == rule.name)) if halts else finding.verdict
     return RuleResult(rule=rule.name, value=float(finding.value), limit=float(finding.limit), verdict=verdict)
 
 

@@ -10,7 +10,7 @@ from common.errors import ConfigurationError
 from common.io.sqlite import Database
 from common.messages import Command, CommandKind
 from common.processor import Output, Position, Producer
-from services.risk_manager.portfolio import Portfolio
+from services.risk_manager.portfolio import Portfolio, keep_only
 from services.risk_manager.state import Close, Memory, Params, RiskState, initial
 
 _SCHEMA = """
@@ -38,12 +38,12 @@ class RiskStore:
         """Restore the state of the configured pairs: with empty inboxes, and with the commands that no close has obeyed."""
         entries = {str(name): value for name, value in self._database.query("SELECT name, value FROM state ORDER BY name")}
         fresh = initial(params)
-        portfolio = self._decode(entries, _PORTFOLIO, Portfolio) or fresh.portfolio
+        portfolio = keep_only(self._decode(entries, _PORTFOLIO, Portfolio) or fresh.portfolio, params.pairs)
         memories = {pair: self._decode(entries, f"{_MEMORY}{pair}", Memory) or memory for pair, memory in fresh.memories.items()}
         closes = [close for name in entries if name.startswith(_CLOSE) and (close := self._decode(entries, name, Close))]
         state = msgspec.structs.replace(
             fresh,
-            portfolio=_of_pairs(portfolio, params.pairs),
+            portfolio=portfolio,
             memories=memories,
             closes=tuple(sorted(_waiting_for(closes, params.pairs), key=lambda close: close.key)),
             commands=tuple(self.commands(after=portfolio.commands_through)),
@@ -107,11 +107,6 @@ def _entries(state: RiskState) -> Iterator[tuple[str, msgspec.Struct]]:
         yield f"{_MEMORY}{pair}", memory
     for close in state.closes:
         yield f"{_CLOSE}{close.key.session}/{close.key.bar}", close
-
-
-def _of_pairs(portfolio: Portfolio, pairs: Sequence[str]) -> Portfolio:
-    """Forget the accounts of pairs that are no longer configured."""
-    return msgspec.structs.replace(portfolio, accounts={pair: account for pair, account in portfolio.accounts.items() if pair in pairs})
 
 
 def _waiting_for(closes: Sequence[Close], pairs: Sequence[str]) -> Iterator[Close]:

@@ -198,6 +198,7 @@ def test_an_offset_that_retention_took_is_an_error(arena: Arena) -> None:
     topic, transport = arena.topic(), arena.transport()
     send(transport, topic, 10, partition=1)
     arena.truncate(topic, 1, 6)
+    assert transport.oldest_offsets(topic)[1] == 6
     with pytest.raises(TransportError, match=rf"offset 2 of {topic}/1 is gone: there are 6 to 10"):
         transport.reader([Position(topic, 1, 2)])
     assert values(read(transport.reader([Position(topic, 1, 0)]), 4)) == [6, 7, 8, 9]

@@ -14,11 +14,11 @@ from tests.replay.schedules import ALL_KILLS, Outcome, Scenario, Schedule, kline
 
 FIVE = ("ETHUSDT-BTCUSDT", "SOLUSDT-BTCUSDT", "BNBUSDT-BTCUSDT", "LTCUSDT-BTCUSDT", "XRPUSDT-ETHUSDT")
 SCENARIOS: dict[str, Callable[[], Scenario]] = {
-    "one pair": lambda: klines(("ETHUSDT-BTCUSDT",), 130),
-    "five pairs": lambda: klines(FIVE, 80),
-    "one falls silent, one never speaks": lambda: klines(("ETHUSDT-BTCUSDT", "SOLUSDT-BTCUSDT", "DOGEUSDT-BTCUSDT"), 90, silent_after={"SOLUSDT": 75}),
-    "one comes late": lambda: klines(("ETHUSDT-BTCUSDT", "LTCUSDT-BTCUSDT"), 110, late="LTCUSDT"),
-    "many ticks a bar": lambda: ticks(110, 40),
+    "one pair": lambda: klines(("ETHUSDT-BTCUSDT",), 100),
+    "five pairs": lambda: klines(FIVE, 64),
+    "one falls silent, one never speaks": lambda: klines(("ETHUSDT-BTCUSDT", "SOLUSDT-BTCUSDT", "DOGEUSDT-BTCUSDT"), 72, silent_after={"SOLUSDT": 62}),
+    "one comes late": lambda: klines(("ETHUSDT-BTCUSDT", "LTCUSDT-BTCUSDT"), 96, late="LTCUSDT"),
+    "many ticks a bar": lambda: ticks(75, 80),
 }
 SEEDS_OF_A_SCENARIO = 40
 SEEDS_OF_A_TEST = 10
@@ -88,7 +88,7 @@ def test_every_bar_is_answered_once_by_every_stage(tmp_path: Path) -> None:
     closes = [message for message in offline.messages(TICKS) if isinstance(message, m.BarClose)]
     for pair in offline.pairs:
         bars = [close.bar for close in closes if close.pair == pair]
-        assert bars == list(range(bars[0], bars[0] + 80))
+        assert bars == list(range(bars[0], bars[0] + 64))
         answers = {
             HEDGE_RATIOS: [each.close.bar for each in offline.messages(HEDGE_RATIOS) if isinstance(each, m.HedgeRatioClose) and each.close.pair == pair],
             VOLATILITY_THRESHOLDS: [each.bar for each in offline.messages(VOLATILITY_THRESHOLDS) if isinstance(each, m.Thresholds) and each.pair == pair],

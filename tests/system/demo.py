@@ -12,9 +12,9 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import pandas as pd
 
@@ -81,7 +81,7 @@ class Demo:
                 stderr=errors,
             )
 
-    def __enter__(self) -> "Demo":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -221,11 +221,11 @@ NONSENSE: tuple[Callable[[bytes], bytes], ...] = (
     _with("s", '"PEPEUSDT"'),
     # Long before all others, and not a repetition.
     lambda line: _with("E", "1723161000000")(_with("u", "9000000000000")(line)),
-    lambda line: _with("A", '"' + "1" * 2**20 + '"')(line),
+    _with("A", '"' + "1" * 2**20 + '"'),
 )
 
 
-def _lines(file: Path) -> Iterable[Any]:
+def _lines(file: Path) -> Iterator[bytes]:
     with gzip.open(file) as source:
         yield from source
 

@@ -8,6 +8,7 @@ import signal
 import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -122,11 +123,11 @@ def test_ticks_at_full_speed_decide_what_memory_decides(short_ticks: ShortTicks,
     require_equal(played.ledger, short_ticks.ledger)
 
 
-def test_ticks_at_ten_times_their_pace_and_nonsense_among_them_decide_the_same(short_ticks: ShortTicks, tmp_path: Path) -> None:
+def test_ticks_at_twenty_times_their_pace_and_nonsense_among_them_decide_the_same(short_ticks: ShortTicks, tmp_path: Path) -> None:
     """Neither speed nor broken frames change a decision; each broken frame is a dead letter, and the books balance with them."""
     recording = shutil.copytree(short_ticks.recording, tmp_path / "recording")
     nonsense = add_nonsense(recording)
-    played = play(tmp_path, recording, QUICK_TICKS, "--speed", "10")
+    played = play(tmp_path, recording, QUICK_TICKS, "--speed", "20")
     assert played.result.status == 0, played.result
     assert played.summary["dead_letters"] == nonsense
     require_balance(played.summary)
@@ -169,12 +170,18 @@ def test_the_format_of_a_recording_changes_no_decision(klines: Played, tmp_path:
 # --- kills -----------------------------------------------------------------------------------------------------------
 
 
+def has_marked_more_than(demo: Demo, marks: int) -> bool:
+    """Whether the ledger of a run holds more marks by now."""
+    return marks_so_far(demo.ledger) > marks
+
+
 def play_and_kill(folder: Path, played: Played, kills: Sequence[tuple[float, Sequence[str]]]) -> tuple[Result, dict[str, Any], dict[str, Rows]]:
     """A run during which services are killed, each time when a share of all bars is marked."""
     all_marks = len(played.ledger["marks"])
     with Demo(folder, ["--recording", str(played.recording), "--summary", "summary.json"], QUICK) as demo:
         for share, victims in kills:
-            demo.wait_until(lambda share=share: marks_so_far(demo.ledger) > share * all_marks, f"{share:.0%} of the bars")
+            wanted = int(share * all_marks)
+            demo.wait_until(partial(has_marked_more_than, demo, wanted), f"{wanted} marks")
             for service in victims:
                 demo.kill(service)
         result = demo.result()
@@ -212,7 +219,7 @@ def test_services_killed_again_and_again_change_no_decision(tmp_path: Path) -> N
 def test_a_run_whose_feed_is_killed_ends_and_says_so(victim: str, short_ticks: ShortTicks, tmp_path: Path) -> None:
     """What a broken feed loses is lost, but the run comes to an end and names the part that failed."""
     with Demo(tmp_path, ["--recording", str(short_ticks.recording), "--speed", "5", "--summary", "summary.json"], QUICK_TICKS) as demo:
-        demo.wait_until(lambda: marks_so_far(demo.ledger) > 10, "some bars")
+        demo.wait_until(partial(has_marked_more_than, demo, 10), "some bars")
         demo.kill(victim)
         result = demo.result(timeout_s=120)
         assert demo.running() == []
@@ -421,7 +428,11 @@ def require_refusal(demo: Demo, *words: str, status: int = 2, timeout_s: float =
     assert demo.running() == []
 
 
-@pytest.mark.parametrize("name", REFUSALS)
+#: One of each kind; the others need TEST_LEVEL=all.
+ALWAYS = {"missing recording", "truncated ticks", "foreign file", "unknown symbol", "unknown option"}
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=() if name in ALWAYS else all_level) for name in REFUSALS])
 def test_what_cannot_be_played_is_refused(name: str, tmp_path: Path) -> None:
     """Wrong usage and unusable recordings end at once with one clear line, status 2 and no process started."""
     refusal = REFUSALS[name]
@@ -452,6 +463,7 @@ def test_a_data_folder_that_cannot_be_written_is_refused(klines: Played, tmp_pat
         require_refusal(demo, "taken", "cannot be written")
 
 
+@all_level
 def test_a_wrong_setting_of_a_service_is_told_in_one_line(klines: Played, tmp_path: Path) -> None:
     """A setting that a service refuses ends the run: the variable, its value and the rule are on the screen."""
     with Demo(tmp_path, ["--recording", str(klines.recording)], {"KALMAN_WARM_UP_BARS": "5"}) as demo:

@@ -204,6 +204,13 @@ def test_verdicts_are_ordered() -> None:
     assert sorted(m.Verdict, key=lambda verdict: verdict.strictness) == [m.Verdict.ACTIVE, m.Verdict.REDUCE_ONLY, m.Verdict.HALTED, m.Verdict.FLATTEN]
 
 
+def test_the_strictest_verdict_allows_least() -> None:
+    """Whatever the order of the verdicts; without any nothing is forbidden."""
+    assert m.strictest(m.Verdict.HALTED, m.Verdict.FLATTEN, m.Verdict.ACTIVE) is m.Verdict.FLATTEN
+    assert m.strictest(m.Verdict.REDUCE_ONLY, m.Verdict.ACTIVE) is m.Verdict.REDUCE_ONLY
+    assert m.strictest() is m.Verdict.ACTIVE
+
+
 def test_age_of_the_older_leg() -> None:
     """A tick's leg age is that of the older of its two books."""
     tick = msgspec.convert({**TICK, "x": {**QUOTE, "event_time_ns": 2}}, m.Tick)

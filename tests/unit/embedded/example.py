@@ -66,7 +66,7 @@ def thresholds(pair: str = PAIR, bar: int = 1, **changes: Any) -> m.Thresholds:
     return m.Thresholds(**{**usual, **changes})
 
 
-def signal(pair: str = PAIR, bar: int = 1, action: m.ChangepointAction = m.ChangepointAction.NONE) -> m.RiskSignal:
+def signal(pair: str = PAIR, bar: int = 1, action: m.ChangepointAction = m.ChangepointAction.NONE, reasons: tuple[m.RuleResult, ...] = ()) -> m.RiskSignal:
     """An ACTIVE pair's signal."""
     return m.RiskSignal(
         pair=pair,
@@ -76,7 +76,7 @@ def signal(pair: str = PAIR, bar: int = 1, action: m.ChangepointAction = m.Chang
         budget_usd=Decimal(1000),
         orders_allowed=10,
         commands_through=0,
-        reasons=(),
+        reasons=reasons,
         thresholds=thresholds(pair, bar),
         changepoint=m.Changepoint(action=action),
     )
@@ -133,10 +133,10 @@ def round_trip(seq: int = 9, pair: str = PAIR) -> m.RoundTrip:
     )
 
 
-def dead_letter(offset: int = 1) -> m.DeadLetter:
-    """A frame that was set aside."""
+def dead_letter(offset: int = 1, service: str = "ingestion-service") -> m.DeadLetter:
+    """A frame or record that was set aside."""
     return m.DeadLetter(
-        service="ingestion-service", source="ethusdt@bookTicker", partition=-1, offset=offset, reason="crossed", detail="", payload=b"{}", length=2, sha256=""
+        service=service, source="ethusdt@bookTicker", partition=-1, offset=offset, reason="crossed", detail="", payload=b"{}", length=2, sha256=""
     )
 
 

@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -24,7 +25,7 @@ def _no_settings_of_the_caller(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
 
 
-def made(tmp_path: Path, profile: dict[str, str] | None = None, **changes: object) -> dict[str, str]:
+def made(tmp_path: Path, profile: dict[str, str] | None = None, **changes: Any) -> dict[str, str]:
     """The environment of a run."""
     return environment_of(options(**changes), "127.0.0.1:4000", "redis://127.0.0.1:4001/0", tmp_path, profile or {})
 
@@ -48,7 +49,7 @@ def test_fees_latency_and_spread_are_left_at_their_defaults(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("changes", [{}, {"data": "ticks"}, {"market": Market.SPOT}, {"data": "live"}, {"kafka": "kafka:9092"}])
-def test_every_service_accepts_its_settings(changes: dict[str, object], tmp_path: Path) -> None:
+def test_every_service_accepts_its_settings(changes: dict[str, Any], tmp_path: Path) -> None:
     """No combination of options makes settings that a service refuses."""
     environment = made(tmp_path, **changes)
     for settings_type in OWN:

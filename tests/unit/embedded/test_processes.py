@@ -1,6 +1,7 @@
 """Supervised processes: crashes, restarts and the end."""
 
 import os
+import random
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -36,7 +37,7 @@ Start = Callable[[str], Supervised]
 def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
     """Starts a child with the given code; none outlives its test. Restarts come at once."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(processes.random, "uniform", lambda *_: 0.0)
+    monkeypatch.setattr(random, "uniform", lambda *_: 0.0)
     started: list[Supervised] = []
 
     def begin(code: str) -> Supervised:
@@ -110,7 +111,7 @@ def test_a_child_that_crashes_too_often_is_given_up(start: Start) -> None:
 
 def test_a_restart_waits_longer_after_each_crash(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     """A child that is down is not started again before its wait is over."""
-    monkeypatch.setattr(processes.random, "uniform", lambda *_: 60.0)
+    monkeypatch.setattr(random, "uniform", lambda *_: 60.0)
     child = start(CRASHES)
     watch_until(child, lambda: child._restart_at is not None)
     for _ in range(50):
@@ -167,7 +168,7 @@ def test_a_child_that_waits_for_its_restart_is_not_started_by_stopping(start: St
     """Once asked to stop, a crashed child stays down."""
     child = start(WELL)
     watch_until(child, is_up)
-    monkeypatch.setattr(processes.random, "uniform", lambda *_: 60.0)
+    monkeypatch.setattr(random, "uniform", lambda *_: 60.0)
     assert child.pid
     os.kill(child.pid, signal.SIGKILL)
     watch_until(child, lambda: child.pid is None and child._restart_at is not None)

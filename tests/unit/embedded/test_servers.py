@@ -35,9 +35,8 @@ def test_free_ports_stay_free() -> None:
 
 def test_the_embedded_registry_answers_and_goes() -> None:
     """A client of Redis reads what it wrote; afterwards the port is free."""
-    with embedded_redis() as url:
-        with redis.Redis.from_url(url) as client:
-            client.set("key", "value", ex=10)
-            assert client.get("key") == b"value"
+    with embedded_redis() as url, redis.Redis.from_url(url) as client:
+        client.set("key", "value", ex=10)
+        assert client.get("key") == b"value"
     with pytest.raises(redis.exceptions.ConnectionError), redis.Redis.from_url(url, socket_connect_timeout=1) as client:
         client.ping()

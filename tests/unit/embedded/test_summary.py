@@ -11,13 +11,36 @@ from scripts.embedded.options import ROOT
 from scripts.embedded.plan import SERVICES
 from scripts.embedded.run import Run
 from scripts.embedded.summary import lines_of, shown_path, summarise, what_it_did, why_no_trade
-from tests.unit.embedded.example import PAIR, finished_run, mark
+from tests.unit.embedded.example import PAIR, dead_letter, finished_run, mark
 
 #: As users were promised them, in this order.
-KEYS = (
-    "recording profile frames ticks bars bars_without_signal bars_by_model fits_accepted changepoint_actions decisions round_trips orders fills rejected "
-    "dead_letters conflated ignored gross_pnl_usd fees_usd funding_usd net_pnl_usd open_positions tick_to_decision_ms services problems"
-).split()
+KEYS = [
+    "recording",
+    "profile",
+    "frames",
+    "ticks",
+    "bars",
+    "bars_without_signal",
+    "bars_by_model",
+    "fits_accepted",
+    "changepoint_actions",
+    "decisions",
+    "round_trips",
+    "orders",
+    "fills",
+    "rejected",
+    "dead_letters",
+    "conflated",
+    "ignored",
+    "gross_pnl_usd",
+    "fees_usd",
+    "funding_usd",
+    "net_pnl_usd",
+    "open_positions",
+    "tick_to_decision_ms",
+    "services",
+    "problems",
+]
 
 
 @pytest.fixture
@@ -68,6 +91,12 @@ def test_net_is_the_sum_of_what_is_shown(run: Run) -> None:
     assert summary["funding_usd"] == -0.5
 
 
+def amend_books(run: Run, **changes: int) -> None:
+    """Let ingestion say something else."""
+    info = run.infos["ingestion-service"]
+    run.infos["ingestion-service"] = {**info, "details": {**info["details"], **changes}}
+
+
 def restarted(run: Run) -> None:
     """A service crashed once."""
     run.processes[3].restarts = 1
@@ -75,7 +104,7 @@ def restarted(run: Run) -> None:
 
 def unbalanced(run: Run) -> None:
     """A frame went missing."""
-    run.infos["ingestion-service"]["details"]["frames"] += 1  # type: ignore[index]  # the dict behind the mapping
+    amend_books(run, frames=11)
 
 
 def without_signal(run: Run) -> None:
@@ -86,6 +115,11 @@ def without_signal(run: Run) -> None:
 def broken_recording(run: Run) -> None:
     """The recording was damaged further on."""
     run.simulator = {**run.simulator, "problem": "RECORDING=x: is cut off after line 7"}
+
+
+def set_aside(run: Run) -> None:
+    """A record could not be applied further on."""
+    run.tally.add(dead_letter(service="garch-volatility-service"))
 
 
 def failed(run: Run) -> None:
@@ -100,6 +134,7 @@ def failed(run: Run) -> None:
         (unbalanced, "11 frames, 10 accounted for"),
         (without_signal, "1 bars got no risk signal"),
         (broken_recording, "is cut off after line 7"),
+        (set_aside, "garch-volatility-service"),
         (failed, "not ready after 90 s"),
     ],
 )
@@ -112,12 +147,20 @@ def test_what_went_wrong_is_one_problem_and_one_line(goes_wrong: Callable[[Run],
     assert sum(says in line for line in lines_of(summary, run)) == 1
 
 
+def test_the_books_are_those_of_the_frames(run: Run) -> None:
+    """A frame of two pairs is set aside for both though its dead letter is one; a later service's is no frame."""
+    amend_books(run, frames=11, dead_letters=2)
+    set_aside(run)
+    summary = summarise(run, "default settings")
+    assert summary["dead_letters"] == 2
+    assert summary["frames"] == summary["ticks"] + summary["conflated"] + summary["dead_letters"] + summary["ignored"]
+
+
 def test_a_run_that_was_ended_by_its_user_owes_nothing(run: Run) -> None:
     """Ctrl-C in the middle of a bar, with frames in hand, is no failure."""
     run.interrupted = True
     without_signal(run)
-    details = run.infos["ingestion-service"]["details"]
-    run.infos["ingestion-service"] = {"details": {**details, "frames": details["frames"] + 3, "pending": 3}}
+    amend_books(run, frames=13, pending=3)
     assert summarise(run, "default settings")["problems"] == []
 
 

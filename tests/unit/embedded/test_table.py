@@ -12,7 +12,7 @@ from scripts.embedded import table
 from scripts.embedded.plan import SERVICES
 from scripts.embedded.run import Run
 from scripts.embedded.table import Screen, plain_line, progress_of
-from tests.unit.embedded.example import OTHER, PAIR, finished_run, mark
+from tests.unit.embedded.example import OTHER, PAIR, activity, finished_run, mark
 
 
 class Now:
@@ -88,17 +88,21 @@ def test_nothing_known_yet_is_shown_as_such(tmp_path: Path, now: Now) -> None:
 
 
 def test_the_rate_is_that_of_the_last_moments(run: Run, now: Now) -> None:
-    """Records a second come from what was handled since the last look, and a restart is no negative rate."""
-    console = Console(file=io.StringIO(), force_terminal=True, width=220, color_system=None)
-    screen = Screen(console, "title")
-    name = "kalman-filter-service"
-    assert screen._pace(name, run.infos[name]["activity"])[0] == "-"
-    now.seconds += 2
-    after = {**run.infos[name]["activity"], "consumed": 1100.0, "steps": 1100.0, "step_seconds": 3.0}
-    rate, step_ms, _ = screen._pace(name, after)
-    assert (rate, step_ms) == ("500", "2.00")
-    now.seconds += 2
-    assert screen._pace(name, dict.fromkeys(after, 0.0))[0] == "0"
+    """Records a second and the time of a step come from what was handled since the last look; a restart makes nothing negative."""
+    name, written = "kalman-filter-service", io.StringIO()
+    with Screen(Console(file=written, force_terminal=True, width=220, color_system=None), "title") as screen:
+
+        def row_after(**handled: float) -> str:
+            now.seconds += 2
+            run.infos[name] = {**run.infos[name], "activity": {**activity(0), **handled}}
+            screen.show(run)
+            return [line for line in written.getvalue().splitlines() if name in line][-1]
+
+        row_after(consumed=100, steps=100, step_seconds=1.0)
+        row = row_after(consumed=1100, steps=1100, step_seconds=3.0)
+        assert " 500 " in row
+        assert " 2.00 " in row
+        assert "-" not in row_after(consumed=0, steps=0, step_seconds=0.0).replace(name, "")
 
 
 def test_elsewhere_a_plain_line_appears_now_and_then(run: Run, now: Now) -> None:
@@ -124,19 +128,26 @@ def test_a_plain_line_says_the_profit(run: Run) -> None:
     assert "net +0.00 USD" in plain_line(run)
 
 
+MINUTE_NS = 60_000_000_000
+
+
 @pytest.mark.parametrize(
-    ("simulator", "share"),
+    ("simulator", "bars", "share"),
     [
-        ({}, 0.0),
-        ({"first_event_time_ns": 100, "last_event_time_ns": 300, "position_ns": None}, 0.0),
-        ({"first_event_time_ns": 100, "last_event_time_ns": 300, "position_ns": 100}, 0.0),
-        ({"first_event_time_ns": 100, "last_event_time_ns": 300, "position_ns": 150}, 0.25),
-        ({"first_event_time_ns": 100, "last_event_time_ns": 300, "position_ns": 400}, 1.0),
-        ({"first_event_time_ns": 100, "last_event_time_ns": 100, "position_ns": 100}, 0.0),
+        ({}, (2, 2), 0.0),
+        ({"first_event_time_ns": MINUTE_NS, "last_event_time_ns": 5 * MINUTE_NS}, (), 0.0),
+        ({"first_event_time_ns": MINUTE_NS, "last_event_time_ns": 5 * MINUTE_NS}, (3,), 0.0),
+        ({"first_event_time_ns": MINUTE_NS, "last_event_time_ns": 5 * MINUTE_NS}, (3, 2), 0.25),
+        ({"first_event_time_ns": MINUTE_NS, "last_event_time_ns": 5 * MINUTE_NS}, (3, 9), 0.5),
+        ({"first_event_time_ns": MINUTE_NS, "last_event_time_ns": 5 * MINUTE_NS}, (9, 9), 1.0),
+        ({"first_event_time_ns": MINUTE_NS, "last_event_time_ns": MINUTE_NS}, (1, 1), 0.0),
+        ({"first_event_time_ns": None, "last_event_time_ns": None}, (1, 1), 0.0),
     ],
 )
-def test_progress_is_a_share(simulator: dict[str, int | None], share: float, tmp_path: Path) -> None:
-    """Between 0 and 1 whatever the simulator says."""
-    empty = Run(finished_run(tmp_path).options, {}, tmp_path, lambda _: None, lambda _: None)
-    empty.simulator = simulator
-    assert progress_of(empty) == share
+def test_progress_is_what_is_decided_for_every_pair(simulator: dict[str, int | None], bars: tuple[int, ...], share: float, tmp_path: Path) -> None:
+    """Between 0 and 1 whatever the simulator says, and no further than the pair that is behind."""
+    begun = Run(finished_run(tmp_path).options, {}, tmp_path, lambda _: None, lambda _: None)
+    begun.simulator = simulator
+    for pair, bar in zip((PAIR, OTHER), bars, strict=False):
+        begun.tally.add(mark(pair, bar))
+    assert progress_of(begun) == share

@@ -16,7 +16,7 @@ BOOK = "btcusdt@bookTicker"
 TRADE = "btcusdt@trade"
 
 
-def recording(frames: list[Frame], *, damaged: bool = False) -> Recording:
+def recording(frames: list[Frame], *, damaged: bool = False, exact: bool = True) -> Recording:
     def opened() -> Iterator[Frame]:
         yield from frames
         if damaged:
@@ -24,7 +24,7 @@ def recording(frames: list[Frame], *, damaged: bool = False) -> Recording:
 
     streams = {stream: [frame for frame in frames if frame.stream == stream] for stream in {frame.stream for frame in frames}}
     summaries = {stream: StreamSummary(len(found), found[-1].time_ns) for stream, found in streams.items()}
-    return Recording("test", Market.FUTURES, summaries, frames[0].time_ns, frames[-1].time_ns, 0, {}, opened)
+    return Recording("test", Market.FUTURES, summaries, frames[0].time_ns, frames[-1].time_ns, 0, {}, opened, exact=exact)
 
 
 def frame(number: int, stream: str = BOOK) -> Frame:
@@ -119,6 +119,22 @@ def test_the_first_subscriber_waits_for_its_market_socket(with_market: bool, sta
         assert (player.frames_sent > 0) is started
 
     play(recording([frame(0, TRADE), frame(1)]), scenario)
+
+
+@pytest.mark.parametrize("exact", [True, False])
+def test_a_recording_of_books_alone_ends_market_sockets(monkeypatch: pytest.MonkeyPatch, exact: bool) -> None:
+    """Nobody waits for /market of a recording that has none, also when its totals are only estimated; where it has some, estimates end nothing."""
+    monkeypatch.setattr(playback, "IDLE_GRACE_S", 0.0)
+
+    async def scenario(player: Player) -> None:
+        market = listener(Root.MARKET, TRADE)
+        player.join(market)
+        await settle()
+        ends = not player.recording.streams.keys() & {TRADE}
+        assert market.end == (playback.END_OF_RECORDING if ends else None)
+
+    play(recording([frame(0), frame(1)], exact=exact), scenario)
+    play(recording([frame(0), frame(1, TRADE)], exact=exact), scenario)
 
 
 def test_unknown_streams_start_nothing() -> None:

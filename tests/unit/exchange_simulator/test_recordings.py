@@ -20,7 +20,7 @@ MAJORS = ("BTCUSDT", "ETHUSDT")
 @pytest.mark.parametrize(
     ("folder", "market", "symbols", "frames"),
     [
-        ("klines/usdm-20250510", Market.FUTURES, ALTS, 40_320),
+        ("klines/usdm-20250510", Market.FUTURES, ALTS, 30_240),
         ("klines/spot-20251029", Market.SPOT, MAJORS, 17_280),
         ("ticks/usdm-20240808", Market.FUTURES, MAJORS, 112_595),
         ("ticks/spot-20240808", Market.SPOT, MAJORS, 11_474),

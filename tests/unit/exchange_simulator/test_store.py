@@ -1,5 +1,6 @@
 """Recordings on disk, good and bad."""
 
+import contextlib
 import gzip
 import json
 from collections.abc import Callable
@@ -186,6 +187,34 @@ def test_a_bad_file_is_one_clear_line(tmp_path: Path, name: str, content: bytes,
     assert words in line
     assert ";" in line
     assert "\n" not in line
+
+
+@pytest.mark.parametrize("symbol", ["", "BTCUSDT"])
+def test_a_plain_csv_is_never_played_with_a_cut_off_price(tmp_path: Path, symbol: str) -> None:
+    """Wherever a CSV is cut within its last row it is refused, or plays the whole prices that it was to play."""
+    path = tmp_path / "BTCUSDT_1m.csv"
+    csv(heading=True, time=iso, symbol=symbol)(path)
+    whole = path.read_bytes()
+    last_row = whole.rstrip().rindex(b"\n") + 1
+    played = []
+    for end in range(last_row + 1, len(whole) + 1):
+        path.write_bytes(whole[:end])
+        with contextlib.suppress(ConfigurationError):
+            played.append((end, [frame.data for frame in open_recording(tmp_path).frames()]))
+    assert [len(whole) - end for end, _ in played] == ([0] if symbol else [2, 1, 0])
+    assert all(frames == played[-1][1] for _, frames in played)
+    path.write_bytes(whole[: last_row + 40])
+    with pytest.raises(ConfigurationError, match="is cut off in its last row; fetch it again"):
+        open_recording(tmp_path)
+
+
+@pytest.mark.parametrize("heading", [True, False])
+def test_a_byte_order_mark_costs_no_row(tmp_path: Path, heading: bool) -> None:
+    """A CSV saved with a byte order mark has all its rows, with a heading and without."""
+    path = tmp_path / "BTCUSDT_1m.csv"
+    csv(heading=heading, time=iso)(path)
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert open_recording(tmp_path).frames_total == len(CLOSES)
 
 
 def test_a_missing_path_and_an_empty_folder_are_told_apart(tmp_path: Path) -> None:

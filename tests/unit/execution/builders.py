@@ -35,6 +35,8 @@ PAIR = "ETHUSDT-BTCUSDT"
 BAR_SECONDS = 60
 FIRST_BAR = 1000
 SCALE = 0.01
+#: Half of it buys exactly 2.5 y at 2,000, the spread included.
+GROSS_USD = Decimal(10_001)
 
 M = TypeVar("M", bound=Execution)
 
@@ -64,7 +66,7 @@ def params(**changes: Any) -> Params:
         y_rules=rules("ETHUSDT"),
         x_rules=rules("BTCUSDT"),
         starting_usd=Decimal(100_000),
-        max_position_usd=Decimal(10_000),
+        max_position_usd=GROSS_USD,
         fee_bps=Decimal(5),
         matching=MatchingRules(50_000_000, 2 * NANOSECONDS),
         bar_interval_ns=BAR_SECONDS * NANOSECONDS,
@@ -161,7 +163,7 @@ def signal(bar: int, *, session: int = 1, changed_thresholds: dict[str, Any] | N
         session=session,
         bar=bar,
         verdict=Verdict.ACTIVE,
-        budget_usd=Decimal(10_000),
+        budget_usd=GROSS_USD,
         orders_allowed=10,
         commands_through=0,
         reasons=(),

@@ -90,6 +90,22 @@ def test_flat_again_means_all_is_realised(deals: list[Deal]) -> None:
     assert Fraction(account.realised_usd) == taken
 
 
+@settings(deadline=None, max_examples=50)
+@given(st.lists(DEALS, min_size=1, max_size=20))
+def test_a_part_realises_no_more_than_its_share(deals: list[Deal]) -> None:
+    """A close in part rounds against the account, by less than the smallest unit of money, whichever the side."""
+    account = open_account(Decimal(0))
+    for each in deals:
+        before = account.holding(each.leg)
+        signed = each.quantity if each.side is Side.BUY else -each.quantity
+        account, realised = apply_fill(account, each)
+        if before.quantity * signed < 0:
+            closed = signed if abs(signed) < abs(before.quantity) else -before.quantity
+            share = Fraction(before.cost_usd) * Fraction(closed) / Fraction(before.quantity)
+            exact = -Fraction(closed) * Fraction(each.price) + share
+            assert 0 <= exact - Fraction(realised) < Fraction(1, 10**8)
+
+
 def test_books_that_do_not_close_end_the_program() -> None:
     """Money that came from nowhere is noticed at the next event."""
     account, _ = after(deal(Side.BUY, "1", "100"))

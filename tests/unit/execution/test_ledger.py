@@ -75,5 +75,3 @@ def test_a_foreign_ledger_is_refused(tmp_path: Path, stamp: dict[str, str]) -> N
     with pytest.raises(ConfigurationError, match="belongs to another account"):
         open_ledger(tmp_path, **stamp)
     open_ledger(tmp_path).close()
-
-

@@ -22,6 +22,14 @@ def test_what_waits_is_read_again() -> None:
     assert Position(COMMANDS, 0, 0) in offsets.to_read()
 
 
+def test_what_retention_has_taken_is_passed_over() -> None:
+    """Reading goes on at the oldest record; a place never read to counts as no loss."""
+    offsets = Offsets([Position(HEDGE_RATIOS, 0, 5), Position(RISK_SIGNALS, 1, 7)], PARTITIONS)
+    gone = offsets.pass_over_gone({HEDGE_RATIOS: {0: 9, 1: 4}, RISK_SIGNALS: {0: 0, 1: 7}, COMMANDS: {0: 0}})
+    assert gone == [(Position(HEDGE_RATIOS, 0, 5), 9)]
+    assert {Position(HEDGE_RATIOS, 0, 9), Position(HEDGE_RATIOS, 1, 0), Position(RISK_SIGNALS, 1, 7)} <= set(offsets.to_read())
+
+
 def test_the_brake_lets_go_at_half() -> None:
     """A partition rests above the limit and goes on at half of it, not in between."""
     brake = Brake(10)

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from common.market import Leg, Side
+from common.market import NANOSECONDS, Leg, Side
 from common.messages import Action, Decision, Fill, OrderEvent, OrderStatus, PositionState, RoundTrip, Verdict
 from services.execution.position import client_id
-from tests.unit.execution.builders import FIRST_BAR, Desk, params, rules, signal
+from tests.unit.execution.builders import FIRST_BAR, Desk, at_ns, mark_price, params, rules, signal
 
 BAR = FIRST_BAR + 1
 
@@ -112,6 +112,44 @@ def test_a_refused_hedge_unwinds_at_once() -> None:
     (trip,) = desk.of(RoundTrip)
     assert (trip.action, trip.direction) == (Action.UNWIND, Action.ENTER_SHORT)
     assert desk.state.position.state is PositionState.IDLE
+
+
+def test_a_leg_that_fills_dearer_keeps_to_the_limit() -> None:
+    """y is bought 10 % above the price that it was decided at; x takes what is left, so that both cost no more than the limit."""
+    desk = Desk()
+    desk.warm()
+    desk.tick(BAR, 1, risk=signal(BAR - 1), z=-3)
+    desk.tick(BAR, 2, z=-3, y=2200)
+    desk.tick(BAR, 3, z=-3, y=2200)
+    assert desk.state.position.state is PositionState.OPEN
+    account = desk.state.account
+    gross = abs(account.y.cost_usd) + abs(account.x.cost_usd)
+    assert desk.params.max_position_usd - 51 < gross <= desk.params.max_position_usd
+
+
+def test_a_leg_that_costs_the_whole_limit_is_closed_again() -> None:
+    """When nothing is left for the hedge there is no position: y is unwound."""
+    desk = Desk()
+    desk.warm()
+    desk.tick(BAR, 1, risk=signal(BAR - 1), z=-3)
+    desk.tick(BAR, 2, z=-3, y=4000)
+    assert desk.state.position.state is PositionState.UNWINDING
+    desk.tick(BAR, 3, z=-3, y=4000)
+    assert [trip.action for trip in desk.of(RoundTrip)] == [Action.UNWIND]
+
+
+@pytest.mark.parametrize(("y_size", "state"), [(1000, PositionState.HEDGING), (1, PositionState.ENTERING)])
+def test_the_stop_acts_before_the_hedge_is_complete(y_size: float, state: PositionState) -> None:
+    """With y naked against the position, nobody waits for the hedge: what is held closes."""
+    desk = entering()
+    desk.tick(BAR, 2, z=3, y_size=y_size)
+    desk.tick(BAR, 3, z=3, y=2000 * 1.019, x_size=0, y_size=0)
+    assert desk.state.position.state is state
+    desk.tick(BAR, 4, z=3, y=2000 * 1.021, x_size=0, y_size=0)
+    assert desk.state.position.state is PositionState.UNWINDING
+    assert "the stop 5" in desk.of(Decision)[-1].reason
+    desk.tick(BAR, 5, z=3)
+    assert [trip.action for trip in desk.of(RoundTrip)] == [Action.UNWIND]
 
 
 def test_a_hedge_that_comes_too_late_unwinds_both_legs() -> None:
@@ -243,6 +281,7 @@ def test_client_ids_differ() -> None:
     assert len(set(ids)) == len(ids)
 
 
+FUNDING_NS = 90 * NANOSECONDS
 STEPS = st.lists(
     st.tuples(
         st.sampled_from([0.06, 1, 20, 61, 200]),
@@ -270,11 +309,18 @@ def test_no_leg_is_ever_left_outside_the_machine(steps: list[tuple[float, ...]])
         bar, second = divmod(now_s, 60)
         number = FIRST_BAR + int(bar)
         while desk.state.closed_bar < number - 1:
-            desk.close(desk.state.closed_bar + 1, risk=signal(desk.state.closed_bar))
+            close_with_funding(desk)
         risk = signal(number - 1, verdict=verdict, orders_allowed=1000)
         desk.tick(number, second, risk=risk, z=z, y=round(y, 2), x=round(x, 1), y_size=y_size, x_size=x_size, y_age_s=y_age)
         _check(desk)
     _drive_to_the_end(desk, FIRST_BAR + int(now_s // 60) + 1)
+
+
+def close_with_funding(desk: Desk) -> None:
+    """Close the next bar, with an announcement of the funding that falls due every 90 seconds."""
+    bar = desk.state.closed_bar + 1
+    mark = mark_price("2000", "0.0013", (at_ns(bar + 1, 0) // FUNDING_NS + 1) * FUNDING_NS)
+    desk.close(bar, risk=signal(bar - 1), y_mark=mark, x_mark=mark)
 
 
 def _check(desk: Desk) -> None:
@@ -282,6 +328,7 @@ def _check(desk: Desk) -> None:
     if position.state is PositionState.IDLE:
         assert account.flat
         assert not position.orders
+        assert sum(trip.net_usd for trip in desk.of(RoundTrip)) == account.wallet_usd - account.starting_usd
     if position.state is PositionState.OPEN:
         assert account.y.quantity * account.x.quantity < 0
         assert not position.orders
@@ -294,13 +341,14 @@ def _check(desk: Desk) -> None:
 def _drive_to_the_end(desk: Desk, bar: int) -> None:
     """With FLATTEN and good books everything closes, and the round trips explain the whole account."""
     while desk.state.closed_bar < bar - 1:
-        desk.close(desk.state.closed_bar + 1, risk=signal(desk.state.closed_bar))
+        close_with_funding(desk)
     for second in range(1, 5):
         desk.tick(bar, second, risk=signal(bar - 1, verdict=Verdict.FLATTEN))
     assert desk.state.account.flat
     account, trips = desk.state.account, desk.of(RoundTrip)
     assert sum(trip.net_usd for trip in trips) == account.wallet_usd - account.starting_usd
     assert sum(trip.fees_usd for trip in trips) == sum(fill.fee_usd for fill in desk.of(Fill)) == account.fees_usd
+    assert sum(trip.funding_usd for trip in trips) == account.funding_usd
     assert sum(trip.gross_usd for trip in trips) == sum(fill.realised_usd for fill in desk.of(Fill)) == account.realised_usd
     ids = [event.client_id for event in desk.of(OrderEvent) if event.status is OrderStatus.INTENT]
     assert len(set(ids)) == len(ids)

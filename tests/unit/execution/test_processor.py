@@ -214,14 +214,23 @@ class TestFunding:
         assert desk.of(Mark)[-1].funding_usd == Decimal("-0.49")
 
     def test_what_is_held_at_the_instant_counts(self) -> None:
-        """A position closed after the instant pays, although it is flat at the close."""
+        """A position closed after the instant pays, once and within its round trip, although it is flat at the close."""
         desk = opened()
         desk.close(BAR, y_mark=mark_price("2000", "0.0001", self.INSTANT))
         desk.tick(BAR + 1, 29, risk=signal(BAR), z=0)
         desk.tick(BAR + 1, 31, z=0)
-        assert desk.state.account.flat
+        assert [(trip.funding_usd, trip.net_usd) for trip in desk.of(RoundTrip)] == [(Decimal("0.5"), desk.state.account.wallet_usd - 100_000)]
         desk.close(BAR + 1, y_mark=mark_price("2100", "0.0009", self.NEXT))
         assert [payment.amount_usd for payment in desk.of(FundingPayment)] == [Decimal("0.5")]
+
+    def test_an_announcement_that_has_not_moved_on_pays_no_second_time(self) -> None:
+        """The exchange may go on announcing an instant for a while after it has passed, and fall back to it once more."""
+        desk = opened()
+        desk.close(BAR, y_mark=mark_price("2000", "0.0001", self.INSTANT))
+        desk.tick(BAR + 1, 31, risk=signal(BAR), z=3)
+        for bar, instant in enumerate((self.INSTANT, self.NEXT, self.INSTANT, self.NEXT), start=BAR + 1):
+            desk.close(bar, risk=signal(bar - 1), y_mark=mark_price("2100", "0.0009", instant))
+        assert [payment.bar for payment in desk.of(FundingPayment)] == [BAR + 1]
 
     def test_a_flat_pair_pays_nothing(self) -> None:
         """No position, no payment, no record."""

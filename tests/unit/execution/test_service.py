@@ -13,7 +13,7 @@ from fastapi.testclient import TestClient
 from msgspec.structs import replace
 
 from common.codec import decoder_of, encode
-from common.errors import ConfigurationError
+from common.errors import ConfigurationError, TransportError
 from common.io.memory import Faults, MemoryBroker, MemoryTransport
 from common.io.metrics import RecordingObserver
 from common.messages import (
@@ -39,7 +39,7 @@ from services.execution.edge import ExecutionService, routes
 from services.execution.ledger import Ledger
 from services.execution.metrics import METRICS
 from services.execution.settings import ExecutionSettings
-from tests.unit.execution.builders import FIRST_BAR, PAIR, close, hedge, rules, signal
+from tests.unit.execution.builders import FIRST_BAR, PAIR, close, hedge, mark_price, rules, signal
 
 OTHER = "SOLUSDT-BTCUSDT"
 SYMBOLS = ("BTCUSDT", "ETHUSDT", "SOLUSDT")
@@ -358,6 +358,10 @@ def test_idle_ticks_write_nothing(world: World) -> None:
         pytest.param(HEDGE_RATIOS, encode(of_pair(close(1, 1), "A-B")), "unknown-pair", id="unknown pair"),
         pytest.param(HEDGE_RATIOS, encode(hedge(1, 1, 1, y=-1)), "unusable-book", id="negative price"),
         pytest.param(HEDGE_RATIOS, encode(hedge(1, 1, 1)).replace(b'"1000"', b'"NaN"'), "unusable-book", id="not a number"),
+        pytest.param(HEDGE_RATIOS, encode(close(1, 1, y_mark=mark_price("NaN", "0.0001", 9))), "unusable-mark", id="mark price not a number"),
+        pytest.param(HEDGE_RATIOS, encode(close(1, 1, x_mark=mark_price("Infinity", "0.0001", 9))), "unusable-mark", id="mark price infinite"),
+        pytest.param(HEDGE_RATIOS, encode(close(1, 1, x_mark=mark_price("-5", "0.0001", 9))), "unusable-mark", id="mark price negative"),
+        pytest.param(HEDGE_RATIOS, encode(close(1, 1, y_mark=mark_price("2000", "sNaN", 9))), "unusable-mark", id="funding rate not a number"),
     ],
 )
 def test_what_cannot_be_used_becomes_a_dead_letter(world: World, topic: Topic, value: bytes, reason: str) -> None:
@@ -407,6 +411,49 @@ def test_a_ledger_that_is_ahead_of_the_broker_is_refused(world: World) -> None:
         world.start()
 
 
+def test_records_that_retention_has_taken_are_passed_over(world: World) -> None:
+    """The next start says what is gone and goes on at the oldest record; the bars between are marked as missing."""
+    service = world.start()
+    world.feed(close(1, FIRST_BAR))
+    run_dry(service)
+    world.kill()
+    world.feed(*(close(2 + bar, FIRST_BAR + 1 + bar) for bar in range(4)))
+    partition = next(record.partition for record in world.broker.records(HEDGE_RATIOS))
+    world.broker.truncate(HEDGE_RATIOS, partition, 3)
+    for bar in range(5):
+        world.send(RISK_SIGNALS, signal(FIRST_BAR + bar))
+    run_dry(world.start())
+    assert [mark.bar for mark in world.executions() if isinstance(mark, Mark)] == [FIRST_BAR + bar for bar in range(5)]
+    (entry,) = [entry for entry in world.observer.logs if entry[0] == "ERROR"]
+    assert entry[2] == {"topic": HEDGE_RATIOS.name, "partition": partition, "offset": 1, "oldest": 3}
+
+
+def test_a_start_that_failed_is_tried_again(tmp_path: Path) -> None:
+    """What the first try handed to the producer is not lost when the second one succeeds and the outbox is emptied."""
+    world = World(tmp_path)
+    world.feed(close(1, FIRST_BAR))
+    service = world.start(Faults(hold=lambda: True))
+    run_dry(service)
+    world.kill()
+    assert world.written() == []
+    service = world.build(Faults(hold=lambda: True))
+    reader, failures = service._transport.reader, [TransportError("the broker is away")]
+
+    def failing_reader(positions: Any) -> Any:
+        if failures:
+            raise failures.pop()
+        return reader(positions)
+
+    service._transport.reader = failing_reader  # type: ignore[method-assign]
+    with pytest.raises(TransportError):
+        service.start()
+    service.start()
+    world.clock.now_ns += 2 * 10**9
+    service.turn(0)
+    assert [mark.bar for mark in world.executions() if isinstance(mark, Mark)] == [FIRST_BAR]
+    world.kill()
+
+
 def test_an_open_position_keeps_its_pair(tmp_path: Path) -> None:
     """A pair may not be dropped from the settings while it holds something."""
     world = World(tmp_path)
@@ -419,6 +466,21 @@ def test_an_open_position_keeps_its_pair(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="open position of ETHUSDT-BTCUSDT"):
         world.start()
     world.kill()
+
+
+def test_a_flat_pair_may_be_dropped(world: World) -> None:
+    """A pair that holds nothing leaves the settings, although a signal of it is still stored; the others go on."""
+    service = world.start()
+    for pair in (PAIR, OTHER):
+        world.feed(of_pair(close(1, FIRST_BAR), pair))
+        world.send(RISK_SIGNALS, replace(signal(FIRST_BAR), pair=pair), pair)
+    run_dry(service)
+    world.kill()
+    world.settings = ExecutionSettings(symbols=("BTCUSDT", "SOLUSDT"))
+    service = world.start()
+    world.feed(of_pair(hedge(2, FIRST_BAR + 1, 1), OTHER))
+    run_dry(service)
+    assert service.health().details["last_seqs"] == {OTHER: 2}
 
 
 def test_rules_are_needed_for_every_symbol(world: World) -> None:

@@ -8,10 +8,12 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+from common.market import Leg, Side
 from common.messages import Action, ModelStatus, Verdict
 from services.execution import strategy
+from services.execution.account import Deal, apply_fill
 from services.execution.state import Hold, PairState, Params, Terms, initial_state, risk_of
-from tests.unit.execution.builders import FIRST_BAR, SCALE, at_ns, hedge, params, rules, signal, tick
+from tests.unit.execution.builders import FIRST_BAR, GROSS_USD, SCALE, at_ns, hedge, params, quote, rules, signal, tick
 
 BAR = FIRST_BAR + 1
 
@@ -133,12 +135,33 @@ def test_no_z_without_a_usable_variance(parameter_variance: float, forecast_vari
 
 @pytest.mark.parametrize("beta", [0.5, 1.0, 3.0])
 def test_size_spreads_the_gross_over_both_legs(beta: float) -> None:
-    """Notional of x is beta times that of y, together at most the gross, and less by at most a step each."""
-    found = strategy.size(look_at(Case(books={"beta": beta})))
-    y_usd, x_usd = float(found.y) * 2000, float(found.x) * 50_000
-    assert y_usd == pytest.approx(10_000 / (1 + beta), abs=2.01)
-    assert x_usd == pytest.approx(beta * 10_000 / (1 + beta), abs=50.01)
-    assert y_usd + x_usd <= 10_000
+    """Notional of x is beta times that of y, together at most the gross at the asks, and less by at most a step each."""
+    found = strategy.size(look_at(Case(books={"beta": beta, "half_spread": 5})))
+    y_usd, x_usd = found.y * 2005, found.x * 50_005
+    assert float(y_usd) == pytest.approx(10_001 / (1 + beta), abs=2.01)
+    assert float(x_usd) == pytest.approx(beta * 10_001 / (1 + beta), abs=50.01)
+    assert y_usd + x_usd <= GROSS_USD
+
+
+@pytest.mark.parametrize(("y_cost", "quantity"), [("5000", "0.100"), ("5001", "0.099"), ("5500", "0.090"), ("9999", "0"), ("12000", "0")])
+def test_the_hedge_keeps_to_what_the_entry_leaves(y_cost: str, quantity: str) -> None:
+    """A y leg that cost more than its share leaves less for x, at x's ask; one that cost too much leaves nothing."""
+    _, terms = held(Action.ENTER_LONG, -3)
+    assert strategy.hedge_quantity(params(), terms, Decimal(y_cost), quote(50_000, 0)) == Decimal(quantity)
+
+
+@pytest.mark.parametrize(("y", "action"), [(2999, None), (3001.5, Action.EXIT)])
+def test_a_position_that_has_outgrown_the_limit_is_left(y: float, action: Action | None) -> None:
+    """Above 1.25 times MAX_POSITION_SIZE at mids it is closed with gross and limit in the reason, although neither z says so."""
+    state, terms = held(Action.ENTER_LONG, -3)
+    account, _ = apply_fill(state.account, Deal(Leg.Y, Side.BUY, Decimal("2.5"), Decimal(2000), Decimal(0)))
+    account, _ = apply_fill(account, Deal(Leg.X, Side.SELL, Decimal("0.1"), Decimal(50_000), Decimal(0)))
+    at = tick(9, BAR, 2, y=y, x=50_000)
+    unmoved = replace(terms, spread=strategy.spread(at, terms.beta))
+    decision = strategy.leave(params(), replace(state, account=account), unmoved, at, now(-3))
+    assert (decision.action if decision else None) is action
+    if decision:
+        assert decision.reason == "the gross notional is 12503.75 USD, the limit 12501.25 USD"
 
 
 def test_budget_and_position_limit_both_bind() -> None:
@@ -167,7 +190,7 @@ def now(z: float) -> strategy.Signal:
 def test_exit_within_or_beyond_the_threshold(entry_z: float, z: float, action: Action | None) -> None:
     """A position is left when z is inside the exit threshold or on its other side."""
     state, terms = held(Action.ENTER_SHORT if entry_z > 0 else Action.ENTER_LONG, entry_z)
-    decision = strategy.leave(state, terms, tick(9, BAR, 2), now(z))
+    decision = strategy.leave(params(), state, terms, tick(9, BAR, 2), now(z))
     assert (decision.action if decision else None) is action
 
 
@@ -175,8 +198,8 @@ def test_stop_is_in_units_frozen_at_the_entry() -> None:
     """A spread 2 frozen scales beyond z = 3 stops at 5, although the model, whose scale has grown, sees z = 1."""
     state, terms = held(Action.ENTER_SHORT, 3)
     below, at = (2000 * (1 + moved) for moved in (0.0201, 0.0203))
-    assert strategy.leave(state, terms, tick(9, BAR, 2, y=below), now(1)) is None
-    decision = strategy.leave(state, terms, tick(9, BAR, 2, y=at), now(1))
+    assert strategy.leave(params(), state, terms, tick(9, BAR, 2, y=below), now(1)) is None
+    decision = strategy.leave(params(), state, terms, tick(9, BAR, 2, y=at), now(1))
     assert decision is not None
     assert decision.action is Action.STOP
 
@@ -184,8 +207,8 @@ def test_stop_is_in_units_frozen_at_the_entry() -> None:
 def test_stop_of_a_long_is_on_the_other_side() -> None:
     """A pair that was bought is stopped when it falls."""
     state, terms = held(Action.ENTER_LONG, -3)
-    assert strategy.leave(state, terms, tick(9, BAR, 2, y=2000 * 1.03), now(-1)) is None
-    decision = strategy.leave(state, terms, tick(9, BAR, 2, y=2000 * 0.979), now(-1))
+    assert strategy.leave(params(), state, terms, tick(9, BAR, 2, y=2000 * 1.03), now(-1)) is None
+    decision = strategy.leave(params(), state, terms, tick(9, BAR, 2, y=2000 * 0.979), now(-1))
     assert decision is not None
     assert decision.action is Action.STOP
 
@@ -204,8 +227,8 @@ def test_time_stop(half_life: float, bars: int) -> None:
     assert at.signal is not None
     assert at.risk is not None
     terms = strategy.terms(at, at.signal, at.risk)
-    assert strategy.leave(at.state, terms, tick(9, BAR + bars - 1, 2), now(2)) is None
-    decision = strategy.leave(at.state, terms, tick(9, BAR + bars, 2), now(2))
+    assert strategy.leave(at.params, at.state, terms, tick(9, BAR + bars - 1, 2), now(2)) is None
+    decision = strategy.leave(at.params, at.state, terms, tick(9, BAR + bars, 2), now(2))
     assert decision is not None
     assert decision.action is Action.TIME_STOP
 
@@ -213,8 +236,8 @@ def test_time_stop(half_life: float, bars: int) -> None:
 def test_without_a_model_the_position_is_left_on_its_own_z() -> None:
     """A filter that gives no estimate does not lock a position in."""
     state, terms = held(Action.ENTER_SHORT, 3)
-    assert strategy.leave(state, terms, tick(9, BAR, 2), None) is None
-    decision = strategy.leave(state, terms, tick(9, BAR, 2, y=2000 * 0.974), None)
+    assert strategy.leave(params(), state, terms, tick(9, BAR, 2), None) is None
+    decision = strategy.leave(params(), state, terms, tick(9, BAR, 2, y=2000 * 0.974), None)
     assert decision is not None
     assert decision.action is Action.EXIT
 
@@ -223,7 +246,7 @@ def test_without_a_model_the_position_is_left_on_its_own_z() -> None:
 def test_flatten_leaves_at_once(change: Callable[[PairState], PairState]) -> None:
     """FLATTEN needs no other reason."""
     state, terms = held(Action.ENTER_SHORT, 3)
-    decision = strategy.leave(change(state), terms, tick(9, BAR, 2), now(2))
+    decision = strategy.leave(params(), change(state), terms, tick(9, BAR, 2), now(2))
     assert decision is not None
     assert decision.action is Action.FLATTEN
 

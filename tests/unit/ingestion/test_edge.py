@@ -15,9 +15,11 @@ from websockets.http11 import Response
 from common.io.metrics import LogLine, RecordingObserver
 from common.settings import load
 from common.topics import TICKS
+from services.ingestion import edge
 from services.ingestion.edge import WebSocketSource
 from services.ingestion.settings import IngestionSettings
 from services.ingestion.source import Channel, Frame
+from services.ingestion.streams import Backoff
 from tests.unit.ingestion.support import PAIR, T0_MS, Rig, book_payload, trade
 
 WAIT_S = 5.0
@@ -45,6 +47,7 @@ class Exchange:
         self.received: list[str] = []
         self.refusals: list[HTTPStatus] = []
         self.refusal_headers: dict[str, str] = {}
+        self.close_new_with: int | None = None
         self.attempts = 0
         self.port = 0
         self._loop = asyncio.new_event_loop()
@@ -70,6 +73,8 @@ class Exchange:
 
     async def _serve(self, connection: ServerConnection) -> None:
         self.connections[path_of(connection).partition("/stream")[0].strip("/")].append(connection)
+        if self.close_new_with is not None:
+            await connection.close(self.close_new_with)
         async for message in connection:
             self.received.append(str(message))
 
@@ -106,16 +111,22 @@ def exchange() -> Iterator[Exchange]:
 
 
 @contextmanager
-def opened(exchange: Exchange, **environment: str) -> Iterator[WebSocketSource]:
+def started(exchange: Exchange, **environment: str) -> Iterator[WebSocketSource]:
     settings = load(IngestionSettings, {"BINANCE_WS_URL": f"ws://127.0.0.1:{exchange.port}", **environment})
     source = WebSocketSource(settings, RecordingObserver(), time.time_ns)
     source.start()
     try:
-        until(lambda: source.status()["connected"])
         yield source
     finally:
         source.stop()
         assert not source._thread.is_alive()
+
+
+@contextmanager
+def opened(exchange: Exchange, **environment: str) -> Iterator[WebSocketSource]:
+    with started(exchange, **environment) as source:
+        until(lambda: source.status()["connected"])
+        yield source
 
 
 def events(source: WebSocketSource, event: str) -> list[LogLine]:
@@ -213,6 +224,52 @@ def test_refusals_are_waited_out(exchange: Exchange) -> None:
         assert events(source, "cannot connect")[0].fields["problem"] == "HTTP 429"
 
 
+def test_short_connections_are_spaced_out(exchange: Exchange) -> None:
+    """A connection that is closed again at once is retried with growing waits, not in a storm."""
+    exchange.close_new_with = 1000
+    with started(exchange, FEED="live"):
+        until(lambda: len(exchange.connections["market"]) == 2)
+        began = time.monotonic()
+        until(lambda: len(exchange.connections["market"]) == 3)
+        assert time.monotonic() - began >= 0.4
+
+
+def test_broken_rule_is_waited_out(exchange: Exchange, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After close code 1008 no channel is opened before the exchange's penalty is over."""
+    monkeypatch.setattr(edge, "_POLICY_PENALTY_S", 1.0)
+    with opened(exchange):
+        exchange.connection("public")
+        began = time.monotonic()
+        exchange.close("public", 1008)
+        exchange.close("market", 1000)
+        until(lambda: len(exchange.connections["public"]) == len(exchange.connections["market"]) == 2)
+        assert time.monotonic() - began >= 1
+
+
+def test_connection_that_lasted_is_replaced_at_once(exchange: Exchange, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only short connections are waited for: losing one that has lasted costs no data for a wait."""
+    monkeypatch.setattr(edge, "_LASTED_S", -1.0)
+    monkeypatch.setattr(Backoff, "next_s", lambda _self, _chance: 60.0)
+    with opened(exchange, FEED="live"):
+        exchange.close("public")
+        until(lambda: len(exchange.connections["public"]) == 2)
+
+
+def test_rotation_respects_a_ban(exchange: Exchange, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A refused rotation is tried again no earlier than the exchange says, while the old connection goes on."""
+    monkeypatch.setattr(edge, "_RETRY_ROTATION_S", 0.05)
+    with opened(exchange, BINANCE_MARKET="spot", ROTATE_AFTER_HOURS="0.0001") as source:
+        exchange.connection("")
+        exchange.refusals, exchange.refusal_headers = [HTTPStatus.IM_A_TEAPOT], {"Retry-After": "1"}
+        until(lambda: events(source, "cannot rotate yet"))
+        refused, attempts = time.monotonic(), exchange.attempts
+        exchange.send("", *books(1))
+        assert len(take(source, 2)) == 2
+        until(lambda: exchange.attempts > attempts)
+        assert time.monotonic() - refused >= 0.9
+        assert events(source, "cannot rotate yet")[0].fields["problem"] == "HTTP 418"
+
+
 def test_rotation_overlaps(exchange: Exchange) -> None:
     """An old connection is replaced only once its successor has delivered every book stream; until then it delivers."""
     with opened(exchange, ROTATE_AFTER_HOURS="0.0001") as source:
@@ -243,7 +300,7 @@ def test_silence_reconnects(exchange: Exchange) -> None:
     with opened(exchange, FEED="live", SILENCE_TIMEOUT_SECONDS="0.2", FIRST_EVENT_TIMEOUT_SECONDS="60") as source:
         exchange.send("public", *books(1))
         until(lambda: len(exchange.connections["public"]) == 2)
-        assert events(source, "connection ended")[0].fields["fate"] == "a book stream is silent"
+        assert events(source, "connection ended")[0].fields["fate"] == "a stream is silent"
 
 
 def test_missing_first_event_reconnects(exchange: Exchange) -> None:
@@ -251,6 +308,25 @@ def test_missing_first_event_reconnects(exchange: Exchange) -> None:
     with opened(exchange, FEED="live", FIRST_EVENT_TIMEOUT_SECONDS="0.2", SILENCE_TIMEOUT_SECONDS="60"):
         exchange.send("public", books(1)[0])
         until(lambda: len(exchange.connections["public"]) == 2)
+
+
+def test_quiet_symbol_is_given_more_time(exchange: Exchange) -> None:
+    """A stream that still has no event on the next connection, where others speak, is waited for twice as long."""
+    with opened(exchange, FEED="live", FIRST_EVENT_TIMEOUT_SECONDS="0.4", SILENCE_TIMEOUT_SECONDS="60") as source:
+        exchange.send("public", books(1)[0])
+        until(lambda: len(exchange.connections["public"]) == 2 and source.status()["connected"])
+        began = time.monotonic()
+        exchange.send("public", books(2)[0])
+        until(lambda: len(events(source, "connection ended")) == 2)
+        assert time.monotonic() - began >= 0.7
+
+
+def test_silent_market_reconnects(exchange: Exchange) -> None:
+    """A live market channel that has spoken and falls silent as a whole is connected anew."""
+    with opened(exchange, FEED="live", SILENCE_TIMEOUT_SECONDS="0.2", FIRST_EVENT_TIMEOUT_SECONDS="60") as source:
+        exchange.send("market", trade("BTCUSDT", T0_MS, 1).payload)
+        until(lambda: len(exchange.connections["market"]) == 2)
+        assert "any stream" in events(source, "connection ended")[0].fields["problem"]
 
 
 def test_silent_recording_is_waited_for(exchange: Exchange) -> None:

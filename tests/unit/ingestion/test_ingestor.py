@@ -217,6 +217,53 @@ def test_spot_nonsense_time_is_not_believed() -> None:
     assert rig.dead_letters() == []
 
 
+def test_spot_before_any_time_is_sure() -> None:
+    """However many books come before a second trade: none is timed by nothing, and the session begins with the first true time."""
+    books = [book(("BTCUSDT", "ETHUSDT")[i % 2], None, i) for i in range(1, 1101)]
+    first, second = (trade("BTCUSDT", T0_MS, number, channel=Channel.PUBLIC) for number in (1, 2))
+    rig = run([first, *books, second, trade("ETHUSDT", T0_MS, 1, channel=Channel.PUBLIC)], BINANCE_MARKET="spot")
+    assert rig.details["ignored"]["no-event-time"] == 100
+    assert {(message.session, message.bar) for message in rig.log_of(PAIR)} == {(1, BAR_0)}
+    assert len(rig.ticks_of(PAIR)) == 999
+    assert rig.details["balanced"]
+
+
+def test_first_tick_is_as_new_as_its_newer_leg() -> None:
+    """When the second leg's first book is older than the first leg's, no leg of the tick is from its future."""
+    (tick,) = run([book("BTCUSDT", T0_MS + 500, 1), book("ETHUSDT", T0_MS + 100, 1)]).ticks_of(PAIR)
+    assert tick.event_time_ns == tick.x.event_time_ns == (T0_MS + 500) * NS_PER_MS
+
+
+def test_replay_waits_for_its_own_marks() -> None:
+    """Books that go back in time before the market channel does take no mark price of the play before, and wait for it as ever."""
+
+    def play(connection: int, first: str) -> tuple[list[Frame], list[Frame]]:
+        bars = range(4)
+        books = [frame for i in bars for frame in both(T0_MS + i * BAR_MS + 500, i + 1, connection=connection)]
+        marks = [mark(s, T0_MS + i * BAR_MS, f"{first}{i}")._replace(connection=connection) for i in bars for s in ("BTCUSDT", "ETHUSDT")]
+        return books, marks
+
+    def marks_of(rig: Rig) -> list[tuple[int, int, str]]:
+        return [(close.session, close.bar - BAR_0, str(close.y_mark.price)) for close in rig.closes_of(PAIR) if close.y_mark]
+
+    source = FedSource()
+    rig = Rig(source).start()
+    books, marks = play(1, "10")
+    source.feed(*books, *marks)
+    seen = marks_of(rig.turns())
+    assert seen == [(1, bar, f"10{bar}") for bar in range(3)]
+    books, marks = play(2, "20")
+    source.feed(*books)
+    assert marks_of(rig.turns()) == [*seen, (1, 3, "103")]
+    source.feed(*marks)
+    assert marks_of(rig.turns())[4:] == [(2, bar, f"20{bar}") for bar in range(3)]
+    books, marks = play(3, "30")
+    source.feed(*marks)
+    rig.turns()
+    source.feed(*books)
+    assert [one for one in marks_of(rig.turns()) if one[0] == 3] == [(3, bar, f"30{bar}") for bar in range(3)]
+
+
 def test_gap_in_trades() -> None:
     """A jump in the exchange's trade numbers is counted and logged, and stops nothing."""
     rig = run([*both(T0_MS, 1), trade("BTCUSDT", T0_MS, 1), trade("BTCUSDT", T0_MS, 2), trade("BTCUSDT", T0_MS, 5), trade("BTCUSDT", T0_MS, 4)])

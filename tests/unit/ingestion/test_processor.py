@@ -1,5 +1,6 @@
 """Lead, conflation, the timer and what the service says of itself."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -10,9 +11,9 @@ from common.messages import Progress
 from common.settings import Market, load
 from common.topics import EXECUTIONS, TICKS
 from services.ingestion.settings import IngestionSettings
-from services.ingestion.source import Frame, ListSource
-from services.ingestion.streams import AttemptBudget, Backoff, StreamWatch, subscriptions
-from tests.unit.ingestion.support import BAR_0, BAR_MS, OTHER_PAIR, PAIR, T0_MS, FedSource, Rig, book, run
+from services.ingestion.source import Channel, Frame, ListSource
+from services.ingestion.streams import ANY_STREAM, AttemptBudget, Backoff, StreamWatch, subscriptions
+from tests.unit.ingestion.support import BAR_0, BAR_MS, OTHER_PAIR, PAIR, T0_MS, FedSource, Rig, book, run, trade
 
 LIVE = {"FEED": "live"}
 
@@ -146,6 +147,60 @@ def test_timer_closes_bars_of_a_silent_live_feed() -> None:
     assert [(close.bar - BAR_0, close.status.value) for close in rig.turns(5).closes_of(PAIR)] == [(0, "STALE"), (1, "EMPTY"), (2, "EMPTY"), (3, "EMPTY")]
 
 
+def test_timer_waits_for_frames_that_are_there() -> None:
+    """After a stall the frames that wait are taken first: each makes its tick in its own bar, none is closed over it."""
+    source = FedSource()
+    rig = Rig(source, **LIVE, BAR_INTERVAL_SECONDS="1").start()
+    began_ns = rig.clock.now_ns
+    frames = [book(("BTCUSDT", "ETHUSDT")[i % 2], T0_MS + 2 * i, i + 1, read_at_ns=began_ns + 2_000_000 * i) for i in range(3000)]
+    source.feed(*frames[:200])
+    rig.turns()
+    rig.clock.advance_ms(6000)
+    source.feed(*frames[200:])
+    rig.turns(10)
+    assert [close.status.value for close in rig.closes_of(PAIR)] == ["FRESH"] * 5
+    assert all(tick.event_time_ns == max(tick.y.event_time_ns, tick.x.event_time_ns) for tick in rig.ticks_of(PAIR))
+
+
+def test_timer_counts_only_up_to_the_last_read() -> None:
+    """What arrives while a turn is stuck in publishing is not closed over by the timer of that turn."""
+
+    class SlowToRead(FedSource):
+        def read(self, channels: Sequence[Channel], max_frames: int, timeout_s: float) -> Sequence[Frame]:
+            found = super().read(channels, max_frames, timeout_s)
+            rig.clock.advance_ms(5000)
+            return found
+
+    source = SlowToRead()
+    rig = Rig(source, **LIVE, BAR_INTERVAL_SECONDS="1").start()
+    source.feed(*[frame._replace(read_at_ns=rig.clock.now_ns) for frame in _legs()])
+    assert rig.turns(1).closes_of(PAIR) == []
+    assert [close.bar - BAR_0 * 60 for close in rig.turns(1).closes_of(PAIR)] == [0, 1, 2, 3]
+
+
+def test_timer_after_an_outage_of_spot() -> None:
+    """On spot a trade moves time before the first book comes: no bar is closed that has not ended."""
+    source = FedSource()
+    rig = Rig(source, **LIVE, BINANCE_MARKET="spot").start()
+
+    def feed(after_ms: int, number: int, *, books: bool = True) -> None:
+        rig.clock.advance_ms(after_ms)
+        at_ms = T0_MS + 5_000 + (rig.clock.now_ns - began_ns) // 1_000_000
+        frames = [trade(symbol, at_ms, number, channel=Channel.PUBLIC, connection=number) for symbol in ("BTCUSDT", "ETHUSDT")]
+        frames += [book(symbol, None, number, connection=number) for symbol in ("BTCUSDT", "ETHUSDT") if books]
+        source.feed(*[frame._replace(read_at_ns=rig.clock.now_ns) for frame in frames])
+        rig.turns()
+
+    began_ns = rig.clock.now_ns
+    feed(0, 1)
+    feed(50_000, 2, books=False)
+    rig.clock.advance_ms(10)
+    assert rig.turns().closes_of(PAIR) == []
+    feed(20, 3)
+    rig.service.stop()
+    assert rig.ticks_of(PAIR)[-1].event_time_ns == (T0_MS + 55_030) * 1_000_000
+
+
 def test_no_timer_for_recordings() -> None:
     """A recording's bars close by its own time only."""
     source = FedSource()
@@ -231,12 +286,23 @@ def test_silence() -> None:
     """A stream is silent after its time-out; one that made us reconnect is given twice as long."""
     watch = StreamWatch(subscriptions(Market.FUTURES, ["BTCUSDT"])[1], 10)
     watch.hear("btcusdt@bookTicker", 100)
+    both = ["btcusdt@bookTicker", ANY_STREAM]
     assert watch.silent(110, 0) == []
-    assert watch.silent(111, 0) == ["btcusdt@bookTicker"]
-    watch.forgive(["btcusdt@bookTicker"])
+    assert watch.silent(111, 0) == both
+    watch.forgive(both)
     assert watch.silent(120, 0) == []
-    assert watch.silent(121, 0) == ["btcusdt@bookTicker"]
+    assert watch.silent(121, 0) == both
     assert watch.silent(121, 105) == []
+
+
+def test_silence_of_a_channel() -> None:
+    """Optional streams may be silent one by one; all of them together are not, once one was heard."""
+    watch = StreamWatch(subscriptions(Market.FUTURES, ["BTCUSDT"])[0], 10)
+    assert watch.silent(1000, 0) == []
+    watch.hear("btcusdt@trade", 100)
+    watch.hear("btcusdt@markPrice@1s", 105)
+    assert watch.silent(115, 0) == []
+    assert watch.silent(116, 0) == [ANY_STREAM]
 
 
 def test_backoff() -> None:

@@ -73,7 +73,7 @@ def command(number: int, kind: CommandKind, target: str = "portfolio") -> Comman
 
 def portfolio(bar: int = 7, **changes: Any) -> Portfolio:
     """A portfolio of all pairs, flat and without gain or loss."""
-    account = Account(key=BarKey(1, bar), starting_usd=Decimal(10_000), equity_usd=Decimal(10_000), gross_exposure_usd=Decimal(0), may_grow=True)
+    account = Account(key=BarKey(1, bar), starting_usd=Decimal(10_000), equity_usd=Decimal(10_000), gross_exposure_usd=Decimal(0))
     even: dict[str, Any] = {
         "closed": BarKey(1, bar),
         "accounts": dict.fromkeys(PAIRS, account),

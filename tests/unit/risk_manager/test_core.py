@@ -4,17 +4,18 @@ from collections.abc import Callable, Iterable, Sequence
 from decimal import Decimal
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from common.errors import InvalidRecord
-from common.messages import BarStatus, ChangepointAction, Command, CommandKind, Feed, Mark, ModelStatus, RiskSignal, Thresholds, Verdict
+from common.messages import BarStatus, ChangepointAction, Command, CommandKind, Feed, Mark, ModelStatus, PositionState, RiskSignal, Thresholds, Verdict
 from services.risk_manager import changepoint
-from services.risk_manager.core import MAX_BARS_AHEAD, GraceOver, Input, step
+from services.risk_manager.core import MAX_BARS_AHEAD, GraceOver, Input, _take, step
 from services.risk_manager.portfolio import BarKey
-from services.risk_manager.state import Params, RiskState, drop_reason, initial
-from tests.unit.risk_manager.builders import PAIRS, command, mark, params, thresholds
+from services.risk_manager.state import Inbox, Memory, Params, RiskState, drop_reason, initial
+from tests.unit.risk_manager.builders import LIMITS, PAIRS, command, mark, params, thresholds
 
 HALT, RESUME, FLATTEN = CommandKind
 
@@ -326,3 +327,36 @@ def test_inputs_and_states_are_not_mutated() -> None:
     assert isinstance(last, Thresholds)
     assert not isinstance(last, Command)
     assert step(params(), state, last) == step(params(), state, last)
+
+
+def test_a_record_costs_no_more_when_much_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Thresholds look at the one bar that they answer, and a mark at the bar that it closes, however many bars wait for others."""
+    inputs: list[Input] = []
+    for bar in range(7, 57):
+        inputs += [*(mark(pair, bar) for pair in PAIRS), thresholds(PAIRS[0], bar)]
+    state, _ = run(params(), inputs)
+    assert len(state.closes) == 50
+    looks: list[tuple[str, int]] = []
+
+    def take(given_params: Params, memory: Memory, inbox: Inbox, key: BarKey) -> tuple[Memory, Inbox, Thresholds | None]:
+        looks.append((inbox.thresholds[0].pair, key.bar))
+        return _take(given_params, memory, inbox, key)
+
+    monkeypatch.setattr("services.risk_manager.core._take", take)
+    state, signals = run(params(), [thresholds(PAIRS[1], 7)], state)
+    assert (looks, [(signal.pair, signal.bar) for signal in signals]) == ([(PAIRS[1], 7)], [(PAIRS[1], 7)])
+    looks.clear()
+    _, signals = run(params(), [thresholds(PAIRS[0], 57), *(mark(pair, 57) for pair in PAIRS)], state)
+    assert (looks, [(signal.pair, signal.bar) for signal in signals]) == ([(PAIRS[0], 57)], [(PAIRS[0], 57)])
+
+
+def test_entries_under_way_stay_within_the_limit() -> None:
+    """Pairs that enter in one bar keep their budgets until their fills are marked, so what others are granted meanwhile fits beside them."""
+    limits = msgspec.structs.replace(LIMITS, max_gross_exposure_usd=Decimal(12_000))
+    few = params(limits=limits)
+    first = [mark(PAIRS[0], 7), *(mark(pair, 7, state=PositionState.OPEN, gross_exposure_usd=Decimal(1000)) for pair in PAIRS[1:])]
+    inputs: list[Input] = [*first, *(thresholds(pair, 7) for pair in PAIRS)]
+    for bar in (8, 9):
+        inputs += [mark(PAIRS[0], bar, state=PositionState.ENTERING), *(mark(pair, bar) for pair in PAIRS[1:]), *(thresholds(pair, bar) for pair in PAIRS)]
+    _, signals = run(few, inputs)
+    assert [signal.budget_usd for signal in signals] == [10_000, 1000, 1000, 10_000, 1000, 1000, 10_000, 1000, 1000]

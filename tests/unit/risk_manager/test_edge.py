@@ -22,6 +22,7 @@ from common.topics import COMMANDS, DEAD_LETTERS, EXECUTIONS, RISK_SIGNALS, VOLA
 from services.risk_manager.desk import Desk, NotRecordedError, Request
 from services.risk_manager.edge import RiskManagerService, routes
 from services.risk_manager.metrics import METRICS
+from services.risk_manager.recovery import newest_command_id
 from services.risk_manager.settings import RiskSettings
 from tests.unit.risk_manager.builders import PAIRS, mark, thresholds
 
@@ -259,6 +260,45 @@ def test_a_changed_set_of_pairs_goes_on(world: World) -> None:
     assert [(signal.bar, signal.verdict) for signal in world.signals()[5:]] == [(9, Verdict.ACTIVE)] * 3
 
 
+def test_records_that_retention_has_taken_are_gone_without(world: World) -> None:
+    """Where the stored place is gone, reading goes on at the oldest record there is, loudly, and the bars between are closed as missing."""
+    world.write_bar(7)
+    settle(world.service())
+    world.service().stop()
+    for bar in (8, 9, 10):
+        world.write_bar(bar)
+    for topic in (EXECUTIONS, VOLATILITY_THRESHOLDS):
+        partition = world.broker.partition_of(PAIRS[0])
+        of_a_bar = sum(world.broker.partition_of(pair) == partition for pair in PAIRS)
+        world.broker.truncate(topic, partition, 3 * of_a_bar)
+    service = world.service()
+    settle(service)
+    errors = [(entry["topic"], entry["partition"], entry["offset"]) for level, _, entry in world.observer.logs if level == "ERROR"]
+    assert errors == [(topic.name, partition, of_a_bar) for topic in (VOLATILITY_THRESHOLDS, EXECUTIONS)]
+    verdicts = {(signal.bar, signal.pair): signal.verdict for signal in world.signals()}
+    assert {bar for bar, pair in verdicts if pair == PAIRS[0]} == {7, 8, 9, 10}
+    assert (verdicts[8, PAIRS[0]], verdicts[9, PAIRS[0]], verdicts[10, PAIRS[0]]) == (Verdict.REDUCE_ONLY, Verdict.REDUCE_ONLY, Verdict.ACTIVE)
+
+
+def test_a_broker_that_is_away_is_not_taken_for_one_that_has_forgotten(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When no place can be read at all, the start fails and is tried again; nothing is read anew."""
+    world.write_bar(7)
+    settle(world.service())
+    world.service().stop()
+
+    def refuse(*_: object) -> None:
+        raise TransportError("away")
+
+    with monkeypatch.context() as away:
+        away.setattr(MemoryTransport, "reader", refuse)
+        with pytest.raises(TransportError, match="away"):
+            world.service()
+    assert [entry for entry in world.observer.logs if entry[0] == "ERROR"] == []
+    world.write_bar(8)
+    settle(world.service())
+    assert [signal.bar for signal in world.signals()] == [7] * 3 + [8] * 3
+
+
 # --- live ------------------------------------------------------------------------------------------------------------
 
 
@@ -410,10 +450,10 @@ def test_a_disk_that_refuses_says_so(world: World, monkeypatch: pytest.MonkeyPat
     assert world.commands() == []
 
 
-def obey(world: World, service: RiskManagerService, kind: CommandKind) -> Command:
+def obey(world: World, service: RiskManagerService, kind: CommandKind, target: str = "portfolio") -> Command:
     """Command from another thread while this one turns."""
     given: list[Command] = []
-    asking = threading.Thread(target=lambda: given.append(service.command(Request(kind, "portfolio", "ann", "drill"))))
+    asking = threading.Thread(target=lambda: given.append(service.command(Request(kind, target, "ann", "drill"))))
     asking.start()
     while asking.is_alive():
         service.turn(0)
@@ -439,6 +479,48 @@ def test_a_halt_outlives_restarts(world: World) -> None:
     assert obey(world, service, CommandKind.HALT).id == 2
     assert obey(world, world.service(), CommandKind.FLATTEN).id == 3
     assert [entry["applied"] for entry in service.describe()["commands"]] == [True, False]
+
+
+def test_commands_of_all_targets_are_in_one_order(world: World) -> None:
+    """Commands lie in one partition, whatever their target, so that nobody reads a later one first and drops the earlier."""
+    world.broker = MemoryBroker(4)
+    service = world.service()
+    targets = ("portfolio", *PAIRS, "portfolio")
+    assert len({world.broker.partition_of(target) for target in targets}) > 1
+    for target in targets:
+        obey(world, service, CommandKind.FLATTEN, target)
+    records = world.broker.records(COMMANDS)
+    assert [(record.partition, record.key) for record in records] == [(0, target) for target in targets]
+    assert [command.id for command in world.commands()] == [1, 2, 3, 4, 5]
+
+
+def test_a_new_file_goes_on_above_the_ids_that_were_given(world: World) -> None:
+    """With risk.db moved away, ids go on above those in the topic, which execution remembers."""
+    service = world.service()
+    for _ in range(3):
+        obey(world, service, CommandKind.HALT)
+    service.stop()
+    world.folder = world.folder / "new"
+    service = world.service()
+    assert obey(world, service, CommandKind.RESUME).id == 4
+    assert obey(world, service, CommandKind.HALT).id == 5
+    world.broker.truncate(COMMANDS, 0, 1000)
+    assert obey(world, world.service(), CommandKind.HALT).id == 6
+
+
+def test_what_is_no_command_has_no_id(world: World) -> None:
+    """What cannot be read among the commands does not stop the start."""
+    obey(world, world.service(), CommandKind.HALT)
+    world.broker.append(COMMANDS, 0, "portfolio", b"{nonsense")
+    assert newest_command_id(MemoryTransport(world.broker)) == 1
+
+
+def test_a_start_waits_for_the_commands(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A start that cannot read the commands to their end fails, to be tried again, rather than give an id twice."""
+    obey(world, world.service(), CommandKind.HALT)
+    monkeypatch.setattr("services.risk_manager.recovery.COMMAND_POLLS", 2)
+    with pytest.raises(TransportError, match="commands/0"):
+        world.service(release=lambda topic, _partition, unread: 0 if topic == COMMANDS else unread)
 
 
 def test_the_audit_is_bounded(world: World) -> None:

@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from common.messages import BarStatus, Changepoint, ChangepointAction, ModelStatus, Verdict
-from services.risk_manager.rules import RULES, Evidence, Halt, evaluate, strictest, tripped
+from services.risk_manager.rules import RULES, Evidence, Halt, evaluate, tripped
 from tests.unit.risk_manager.builders import LIMITS, PAIRS
 
 ACTIVE, REDUCE_ONLY, HALTED, FLATTEN = Verdict
@@ -93,12 +93,6 @@ def test_losses_latch_and_nothing_else_does() -> None:
     held = msgspec.structs.replace(ruined, halts=(halt("drawdown", FLATTEN),))
     assert [rule.name for rule, _ in tripped(LIMITS, held)] == ["daily-loss"]
     assert tripped(LIMITS, CALM) == []
-
-
-def test_strictest() -> None:
-    """Verdicts add up to the strictest, to ACTIVE without any."""
-    assert strictest([]) is ACTIVE
-    assert strictest([REDUCE_ONLY, FLATTEN, HALTED]) is FLATTEN
 
 
 def test_a_halt_binds_its_target() -> None:
