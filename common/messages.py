@@ -189,7 +189,9 @@ class Thresholds(Message, frozen=True, tag="thresholds"):
     feed: Feed
     end: Annotated[bool, _doc("the recording ends with this bar")] = False
     innovation: Annotated[float | None, _doc("the bar's innovation, log price")] = None
-    standardised_innovation: Annotated[float | None, _doc("surprise (e - phi e of the bar before) over sqrt((1 - phi^2)(x'Px + h)), h forecast one bar earlier")] = None
+    standardised_innovation: Annotated[
+        float | None, _doc("surprise (e - phi e of the bar before) over sqrt((1 - phi^2)(x'Px + h)), h forecast one bar earlier")
+    ] = None
     forecast_variance: Annotated[float, _doc("h: variance of the next bar's innovation beyond x'Px, log price squared")] = 0.0
     volatility_model: VolatilityModel = VolatilityModel.NONE
     model_age_bars: Annotated[int, _doc("bars since the fit in use took effect; 0 without a fit")] = 0
