@@ -9,6 +9,10 @@ from pathlib import Path
 import pytest
 
 from common.io.mock_broker import MockBroker
+from services.garch_volatility.worker import use_one_thread
+
+# Before any test loads the numerics: fits in this process give the same digits as in a worker.
+use_one_thread()
 
 KAFKA_SCRIPT = Path(__file__).parents[2] / "shared" / "rehearsal" / "kafka.sh"
 

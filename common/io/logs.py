@@ -157,7 +157,10 @@ def _route_standard_library(level: str, lines: _Lines, shared: list[Processor], 
     logging.root.setLevel(level)
     logging.captureWarnings(True)
     for name in _QUIET:
-        logging.getLogger(name).setLevel(max(_LEVELS[level], logging.WARNING))
+        library = logging.getLogger(name)
+        library.handlers.clear()
+        library.propagate = True
+        library.setLevel(max(_LEVELS[level], logging.WARNING))
 
 
 def _log_uncaught(kind: type[BaseException], error: BaseException | None, traceback: TracebackType | None) -> None:

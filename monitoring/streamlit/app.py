@@ -5,6 +5,7 @@ From the project's root: python -m streamlit run monitoring/streamlit/app.py
 
 import os
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any
 
 import streamlit as st
@@ -104,7 +105,7 @@ def _pair_row(position: dict[str, Any], profit: dict[str, Any], risk: dict[str, 
         "state": position["state"],
         "verdict": risk["verdict"] if risk else "unknown",
         "because of": ", ".join(risk["because_of"]) if risk else "",
-        **{f"{name} leg": f"{leg['quantity']} {leg['symbol']}" for name, leg in position["legs"].items()},
+        **{f"{name} leg": f"{Decimal(leg['quantity']).normalize():f} {leg['symbol']}" for name, leg in position["legs"].items()},
         **{name: _usd(profit, name) for name in ("net", "unrealised", "equity")},
     }
 

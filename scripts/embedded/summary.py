@@ -9,11 +9,14 @@ from scripts.embedded.options import ROOT
 from scripts.embedded.plan import SERVICES
 from scripts.embedded.run import Run
 
+#: Its dead letters are frames, which the books of the feed account for; records that others set aside are a failure.
+INGESTION = "ingestion-service"
+
 
 def summarise(run: Run, profile: str) -> dict[str, Any]:
     """Everything that a run did; `problems` is empty when all went well."""
     tally = run.tally
-    accounting = run.infos.get("ingestion-service", {}).get("details", {})
+    accounting = run.infos.get(INGESTION, {}).get("details", {})
     latency = run.infos.get("execution-service", {}).get("details", {}).get("tick_to_decision_ms", {})
     return {
         "recording": shown_path(run.options.recording),
@@ -26,7 +29,7 @@ def summarise(run: Run, profile: str) -> dict[str, Any]:
         "fits_accepted": sum(view.fits_accepted for view in tally.pairs.values()),
         "changepoint_actions": sum(tally.changepoint_actions.values()),
         **{name: tally.counts[name] for name in ("decisions", "round_trips", "orders", "fills", "rejected")},
-        "dead_letters": max(sum(tally.dead_letters.values()), accounting.get("dead_letters", 0)),
+        "dead_letters": accounting.get("dead_letters", 0),
         "conflated": accounting.get("conflated", 0),
         "ignored": sum(accounting.get("ignored", {}).values()),
         **{name: float(amount) for name, amount in tally.money().items()},
@@ -65,6 +68,7 @@ def problems_of(run: Run, accounting: Mapping[str, Any]) -> list[str]:
     """What did not go well, one line each."""
     problems = list(run.problems)
     problems += [f"{process.name} was restarted {process.restarts} times; see {process.log}" for process in run.processes if process.restarts]
+    problems += [f"{name} set {count} records aside; see the topic dead-letters" for name, count in run.tally.dead_letters.items() if name != INGESTION]
     if run.simulator.get("problem"):
         problems.append(f"the recording: {run.simulator['problem']}")
     # Frames that ingestion holds back are pending; after the end of a recording there are none.

@@ -109,10 +109,11 @@ class Screen:
         decided_ms = info.get("details", {}).get("tick_to_decision_ms", {}).get("p50")
         at, before, shown = self._paces.get(name, (now, activity, ("-", "-", "-")))
         if now - at >= PACE_OVER_S and before:
-            grown = {key: value - before.get(key, 0) for key, value in activity.items()}
+            restarted = activity.get("consumed", 0) < before.get("consumed", 0)
+            grown = {key: value - (0 if restarted else before.get(key, 0)) for key, value in activity.items()}
             step_ms = 1e3 * grown["step_seconds"] / max(1, grown["steps"])
             age_ms = decided_ms or 1e3 * grown["input_age_seconds"] / max(1, grown["inputs_timed"])
-            shown = f"{max(0.0, grown['consumed']) / (now - at):,.0f}", f"{step_ms:.2f}", f"{age_ms:,.1f}"
+            shown = f"{grown['consumed'] / (now - at):,.0f}", f"{step_ms:.2f}", f"{age_ms:,.1f}"
             at, before = now, activity
         self._paces[name] = (at, before or activity, shown)
         return shown

@@ -32,6 +32,7 @@ class Tally:
         self.counts: Counter[str] = Counter()
         self.bars_by_model: Counter[str] = Counter()
         self.changepoint_actions: Counter[str] = Counter()
+        #: By the service that set them aside.
         self.dead_letters: Counter[str] = Counter()
         self.open_bars: set[tuple[str, int]] = set()
         self._last_bar: dict[tuple[str, str], int] = {}
@@ -119,7 +120,7 @@ class Tally:
             case m.RoundTrip() if self._once("round_trips", message.pair, message.seq):
                 self.pairs[message.pair].round_trips += 1
             case m.DeadLetter() if self._once("dead_letters", message.service, message.source, message.partition, message.offset):
-                self.dead_letters[f"{message.source}: {message.reason}"] += 1
+                self.dead_letters[message.service] += 1
             case _:
                 pass
 

@@ -1,35 +1,23 @@
-"""The embedded run as a user starts it, on recordings cut short, and what is left of it afterwards."""
+"""The embedded run as a user starts it, and what is left of it afterwards."""
 
-import csv
-import gzip
+import json
 import os
 import random
-import re
-import shutil
 import signal
 import socket
-import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
-import pandas as pd
+import pytest
 
-from common.rules import parse_exchange_info
 from scripts.embedded.monitor import ask
-from scripts.embedded.options import parse
-from scripts.embedded.plan import SERVICES, SIMULATOR_PORT_OFFSET, pipeline_settings
-from scripts.embedded.recordings import resolve
-from scripts.offline import Offline, public_frames
-from services.exchange_simulator.exchange_info import exchange_info
-from services.exchange_simulator.store import Wanted, open_recording
-
-ROOT = Path(__file__).resolve().parents[2]
-KLINES = ROOT / "data/klines/usdm-20250510"
-TICKS = ROOT / "data/ticks/usdm-20240808"
+from scripts.embedded.options import ROOT
+from scripts.embedded.plan import SERVICES, SIMULATOR_PORT_OFFSET
+from tests.system.ledgers import Rows, ledger
 
 #: Short warm-ups and low hurdles, so that a short recording holds many decisions.
 QUICK = {
@@ -45,10 +33,12 @@ QUICK = {
 }
 QUICK_TICKS = {**QUICK, "TAKER_FEE_BPS": "0"}
 
+TRACEBACK = "Traceback (most recent call last)"
+all_level = pytest.mark.skipif(os.environ.get("TEST_LEVEL") != "all", reason="takes its time: set TEST_LEVEL=all")
+
 #: What of the caller's environment a run needs; settings come from the test alone.
 _INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "VIRTUAL_ENV", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")
 _ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-_TABLES = ("decisions", "orders", "order_events", "fills", "funding", "round_trips", "marks", "holds", "commands")
 #: Generous, for machines that do other things besides.
 PATIENCE_S = 180.0
 
@@ -159,9 +149,10 @@ def _command_of(pid: int) -> str:
 
 
 def free_base_port() -> int:
-    """A base port below the range for outgoing connections, with all the ports of a run free."""
+    """A base port below the range for outgoing connections, with all the ports of a run free; parallel workers draw from ranges of their own."""
+    lowest = 20_000 + 1000 * (int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:]) % 10)
     while True:
-        base = random.randrange(20_000, 30_000)
+        base = random.randrange(lowest, lowest + 1000 - SIMULATOR_PORT_OFFSET)
         if all(map(_is_free, (*range(base, base + len(SERVICES)), base + SIMULATOR_PORT_OFFSET))):
             return base
 
@@ -175,125 +166,38 @@ def _is_free(port: int) -> bool:
     return True
 
 
-# --- recordings ------------------------------------------------------------------------------------------------------
+class ShortTicks(NamedTuple):
+    """A minute of ticks, every fourth frame of it, and what the services decide on it in memory."""
+
+    recording: Path
+    ledger: dict[str, Rows]
 
 
-def cut_ticks(folder: Path, seconds: float, every: int = 1) -> Path:
-    """The first seconds of the shipped futures ticks, both symbols, and of these every so many frames."""
-    folder.mkdir(parents=True, exist_ok=True)
-    begin = min(int(next(lines).split()[0]) for lines in map(_lines, TICKS.glob("*.gz")))
-    for file in TICKS.glob("*.gz"):
-        kept = [line for line in _lines(file) if int(line.split(maxsplit=1)[0]) < begin + seconds * 1e9]
-        with gzip.open(folder / file.name, "wb") as target:
-            target.writelines(kept[::every])
-    shutil.copy(TICKS / "rules.json", folder)
-    return folder
+class Played(NamedTuple):
+    """An undisturbed run and all that it left."""
+
+    recording: Path
+    result: Result
+    summary: dict[str, Any]
+    ledger: dict[str, Rows]
+    left_running: list[int]
 
 
-def add_nonsense(recording: Path) -> int:
-    """Put frames that mean nothing among those of the first file; returns how many."""
-    file = min(recording.glob("*.gz"))
-    kept = list(_lines(file))
-    sound = [number for number, line in enumerate(kept) if b"@bookTicker" in line]
-    for number, spoil in zip(sound[100::50], NONSENSE, strict=False):
-        # At the same moment as a sound frame, so that order and bars stay as they were.
-        kept[number] += spoil(kept[number].strip()) + b"\n"
-    with gzip.open(file, "wb") as target:
-        target.writelines(kept)
-    return len(NONSENSE)
+def play(folder: Path, recording: Path, settings: dict[str, str], *arguments: str) -> Played:
+    """A run to its end."""
+    with Demo(folder, ["--recording", str(recording), "--summary", "summary.json", *arguments], settings) as demo:
+        result = demo.result()
+        assert TRACEBACK not in result.output + result.errors
+        summary = folder / "summary.json"
+        assert summary.exists(), result
+        return Played(recording, result, json.loads(summary.read_text(encoding="utf-8")), ledger(demo.ledger), demo.running())
 
 
-def _with(field: str, value: str) -> Callable[[bytes], bytes]:
-    pattern = re.compile(rf'"{field}":("[^"]*"|\d+)'.encode())
-    return lambda line: pattern.sub(f'"{field}":{value}'.encode(), line, count=1)
-
-
-#: What the exchange would never send, made of a sound book frame.
-NONSENSE: tuple[Callable[[bytes], bytes], ...] = (
-    lambda line: line.replace(b'"b":', b'"b"'),
-    lambda line: line.replace(b'"b":', b'"bid":'),
-    _with("b", '"NaN"'),
-    _with("a", '"Infinity"'),
-    _with("b", '"0"'),
-    _with("a", '"-61000.10"'),
-    _with("b", '"99999999.00"'),
-    _with("A", "[]"),
-    _with("s", '"PEPEUSDT"'),
-    # Long before all others, and not a repetition.
-    lambda line: _with("E", "1723161000000")(_with("u", "9000000000000")(line)),
-    _with("A", '"' + "1" * 2**20 + '"'),
-)
-
-
-def _lines(file: Path) -> Iterator[bytes]:
-    with gzip.open(file) as source:
-        yield from source
-
-
-def cut_klines(folder: Path, bars: int, coins: Sequence[str] = ("BTC", "ETH", "LTC")) -> Path:
-    """The first minutes of some of the shipped futures klines, as feather."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for coin in coins:
-        name = f"{coin}_USDT_USDT-1m-futures.feather"
-        pd.read_feather(KLINES / name).head(bars).to_feather(folder / name)
-    shutil.copy(KLINES / "rules.json", folder)
-    return folder
-
-
-def csv_klines(folder: Path, bars: int, coins: Sequence[str] = ("BTC", "ETH", "LTC")) -> Path:
-    """The same in the exchange's twelve CSV columns."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for coin in coins:
-        table = pd.read_feather(KLINES / f"{coin}_USDT_USDT-1m-futures.feather").head(bars)
-        opened = table["date"].dt.as_unit("ms").astype("int64")
-        with (folder / f"{coin}USDT_1m.csv").open("w", encoding="utf-8", newline="") as target:
-            writer = csv.writer(target)
-            for time_ms, close in zip(opened, table["close"], strict=True):
-                writer.writerow([time_ms, close, close, close, close, 1, time_ms + 59_999, close, 1, 1, close, 0])
-    shutil.copy(KLINES / "rules.json", folder)
-    return folder
-
-
-# --- ledgers ---------------------------------------------------------------------------------------------------------
-
-Rows = list[dict[str, Any]]
-
-
-def in_memory(folder: Path, recording: Path, settings: Mapping[str, str], pairs: str = "") -> dict[str, Rows]:
-    """The same recording and settings through the services in this process; returns the ledger."""
-    options = resolve(parse(["--recording", str(recording), *(["--pairs", pairs] if pairs else [])], {}))
-    opened = open_recording(recording, Wanted(options.market, options.symbols))
-    rules = parse_exchange_info(exchange_info(options.market, opened.rules.values(), 0), options.market)
-    folder.mkdir(parents=True, exist_ok=True)
-    offline = Offline({**pipeline_settings(options), **settings}, public_frames(opened.frames(), options.market), rules, folder)
-    offline.run()
-    offline.stop()
-    return ledger(folder / "execution.db")
-
-
-def ledger(path: Path) -> dict[str, Rows]:
-    """What was decided and done: every row of every table, in each pair's own order."""
-    connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
-    connection.row_factory = sqlite3.Row
-    try:
-        return {table: [_shown(row) for row in connection.execute(f"SELECT * FROM {table} ORDER BY pair, rowid")] for table in _TABLES}
-    finally:
-        connection.close()
-
-
-def marks_so_far(path: Path) -> int:
-    """How many bars a run has marked by now."""
-    if not path.exists():
-        return 0
-    connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
-    try:
-        return int(connection.execute("SELECT count(*) FROM marks").fetchone()[0])
-    except sqlite3.OperationalError:
-        return 0
-    finally:
-        connection.close()
-
-
-def _shown(row: sqlite3.Row) -> dict[str, Any]:
-    # A row's number tells how the pairs took turns, which is not part of any decision.
-    return {name: row[name] for name in row.keys() if name != "id"}  # noqa: SIM118 - a Row iterates over values
+def require_refusal(demo: Demo, *words: str, status: int = 2, timeout_s: float = 120) -> None:
+    """One line that says what is wrong, a status that says so too, no traceback, nothing left."""
+    result = demo.result(timeout_s)
+    assert TRACEBACK not in result.output + result.errors, result.errors
+    said = [line for line in (result.output + result.errors).splitlines() if all(word in line for word in words)]
+    assert len(said) == 1, result
+    assert result.status == status, result
+    assert demo.running() == []

@@ -1,28 +1,19 @@
-"""Real processes on real recordings: what they decide, what survives a kill, how they end, and how they refuse."""
+"""Real processes on real recordings: what they decide, at any speed, on any broker, killed or not, and how they sum it up."""
 
-import gzip
 import json
-import os
+import resource
 import shutil
-import signal
-import socket
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 
-from scripts.embedded.monitor import ask
 from scripts.embedded.plan import SERVICES
-from tests.system.demo import QUICK, QUICK_TICKS, Demo, Result, Rows, add_nonsense, csv_klines, cut_klines, cut_ticks, in_memory, ledger, marks_so_far
-
-PNG = b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR\x00\x00\x00\x01\x00\x00\x00\x01\x08\x06\x00\x00\x00\x1f\x15\xc4\x89"
-TRACEBACK = "Traceback (most recent call last)"
-#: From Ctrl-C to the end of everything, seconds.
-STOPPED_WITHIN_S = 15.0
-BARS = 300
+from tests.system.demo import QUICK, QUICK_TICKS, TRACEBACK, Demo, Played, Result, ShortTicks, all_level, play
+from tests.system.ledgers import Rows, in_memory, ledger, marks_so_far, require_equal
+from tests.system.recordings import BARS, add_nonsense, csv_klines, cut_klines, cut_ticks
 
 #: The keys of the summary file, as users were promised them.
 SUMMARY_KEYS = {
@@ -53,42 +44,6 @@ SUMMARY_KEYS = {
     "problems",
 }
 
-all_level = pytest.mark.skipif(os.environ.get("TEST_LEVEL") != "all", reason="takes its time: set TEST_LEVEL=all")
-
-
-class Played(NamedTuple):
-    """An undisturbed run and all that it left."""
-
-    recording: Path
-    result: Result
-    summary: dict[str, Any]
-    ledger: dict[str, Rows]
-    left_running: list[int]
-
-
-def play(folder: Path, recording: Path, settings: dict[str, str], *arguments: str) -> Played:
-    """A run to its end."""
-    with Demo(folder, ["--recording", str(recording), "--summary", "summary.json", *arguments], settings) as demo:
-        result = demo.result()
-        assert TRACEBACK not in result.output + result.errors
-        summary = folder / "summary.json"
-        assert summary.exists(), result
-        return Played(recording, result, json.loads(summary.read_text(encoding="utf-8")), ledger(demo.ledger), demo.running())
-
-
-@pytest.fixture(scope="module")
-def klines(tmp_path_factory: pytest.TempPathFactory) -> Played:
-    """Three symbols' minutes, played at full speed and left alone."""
-    folder = tmp_path_factory.mktemp("klines")
-    return play(folder, cut_klines(folder / "recording", BARS), QUICK)
-
-
-def require_equal(found: dict[str, Rows], expected: dict[str, Rows]) -> None:
-    """Field by field, and of something: a recording without decisions would prove nothing."""
-    assert all(expected[table] for table in ("decisions", "orders", "fills", "round_trips", "marks"))
-    for table, rows in expected.items():
-        assert found[table] == rows, table
-
 
 def require_balance(summary: dict[str, Any]) -> None:
     """Every frame is accounted for, every dollar too."""
@@ -98,22 +53,7 @@ def require_balance(summary: dict[str, Any]) -> None:
     assert summary["net_pnl_usd"] == pytest.approx(parts, abs=1e-6)
 
 
-# --- the same everywhere ---------------------------------------------------------------------------------------------
-
-
-class ShortTicks(NamedTuple):
-    """A minute of ticks, every fourth frame of it, and what the services decide on it in memory."""
-
-    recording: Path
-    ledger: dict[str, Rows]
-
-
-@pytest.fixture(scope="module")
-def short_ticks(tmp_path_factory: pytest.TempPathFactory) -> ShortTicks:
-    """Made once."""
-    folder = tmp_path_factory.mktemp("ticks")
-    recording = cut_ticks(folder / "recording", 60, every=4)
-    return ShortTicks(recording, in_memory(folder / "memory", recording, QUICK_TICKS))
+# --- the same everywhere -----------------------------------------------------------------------------------------------
 
 
 def test_ticks_at_full_speed_decide_what_memory_decides(short_ticks: ShortTicks, tmp_path: Path) -> None:
@@ -214,95 +154,6 @@ def test_services_killed_again_and_again_change_no_decision(tmp_path: Path) -> N
     require_equal(found, undisturbed.ledger)
 
 
-@all_level
-@pytest.mark.parametrize("victim", ["ingestion-service", "exchange-simulator"])
-def test_a_run_whose_feed_is_killed_ends_and_says_so(victim: str, short_ticks: ShortTicks, tmp_path: Path) -> None:
-    """What a broken feed loses is lost, but the run comes to an end and names the part that failed."""
-    with Demo(tmp_path, ["--recording", str(short_ticks.recording), "--speed", "5", "--summary", "summary.json"], QUICK_TICKS) as demo:
-        demo.wait_until(partial(has_marked_more_than, demo, 10), "some bars")
-        demo.kill(victim)
-        result = demo.result(timeout_s=120)
-        assert demo.running() == []
-    assert TRACEBACK not in result.output + result.errors
-    assert result.status == 1, result
-    assert any(victim in problem for problem in json.loads((tmp_path / "summary.json").read_text(encoding="utf-8"))["problems"])
-
-
-# --- the end ---------------------------------------------------------------------------------------------------------
-
-
-def test_ctrl_c_ends_everything_and_a_busy_port_ends_the_second_run(short_ticks: ShortTicks, tmp_path: Path) -> None:
-    """While one run holds the ports another refuses to start in one line; Ctrl-C then ends the first within seconds and leaves no process."""
-    with Demo(tmp_path / "first", ["--recording", str(short_ticks.recording), "--speed", "1"], QUICK_TICKS) as first:
-        first.wait_until(lambda: "playing" in first.output, "the start of the recording")
-        assert len(first.running()) > len(SERVICES)
-        with Demo(tmp_path / "second", [], {}, base_port=first.base_port) as second:
-            require_refusal(second, "is in use", "--base-port")
-        asked_at = time.monotonic()
-        first.process.send_signal(signal.SIGINT)
-        result = first.result()
-        assert time.monotonic() - asked_at < STOPPED_WITHIN_S
-        assert first.running() == []
-    assert TRACEBACK not in result.output + result.errors
-    assert result.errors == ""
-    assert result.status == 0, result
-
-
-@all_level
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_before_the_services_are_ready_ends_everything(number: int, klines: Played, tmp_path: Path) -> None:
-    """Ctrl-C or a supervisor's SIGTERM while the services start leaves no process and no traceback."""
-    with Demo(tmp_path, ["--recording", str(klines.recording)], QUICK) as demo:
-        demo.wait_until(lambda: len(demo.running()) > len(SERVICES), "the services' start")
-        asked_at = time.monotonic()
-        demo.process.send_signal(number)
-        result = demo.result()
-        assert time.monotonic() - asked_at < STOPPED_WITHIN_S
-        assert demo.running() == []
-    assert TRACEBACK not in result.output + result.errors
-
-
-@all_level
-def test_an_impatient_second_ctrl_c_leaves_nothing_either(short_ticks: ShortTicks, tmp_path: Path) -> None:
-    """Ctrl-C again while everything stops: no process stays, and no traceback is shown."""
-    with Demo(tmp_path, ["--recording", str(short_ticks.recording), "--speed", "1"], QUICK_TICKS) as demo:
-        demo.wait_until(lambda: "playing" in demo.output, "the start of the recording")
-        demo.process.send_signal(signal.SIGINT)
-        demo.wait_until(lambda: "stopping" in demo.output, "the first answer")
-        demo.process.send_signal(signal.SIGINT)
-        result = demo.result()
-        assert demo.running() == []
-    assert TRACEBACK not in result.output + result.errors, result.errors
-
-
-@all_level
-def test_ctrl_c_while_kafka_is_sought_ends_the_run(klines: Played, tmp_path: Path) -> None:
-    """Waiting for a Kafka that is not there can be broken off."""
-    with Demo(tmp_path, ["--recording", str(klines.recording)], {"KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1"}) as demo:
-        demo.wait_until(demo.data.exists, "the start of the run")
-        asked_at = time.monotonic()
-        demo.process.send_signal(signal.SIGINT)
-        result = demo.result()
-        assert time.monotonic() - asked_at < STOPPED_WITHIN_S
-        assert demo.running() == []
-    assert TRACEBACK not in result.output + result.errors, result.errors
-
-
-@all_level
-def test_a_run_may_be_kept_short_and_kept_up(klines: Played, short_ticks: ShortTicks, tmp_path: Path) -> None:
-    """`--duration` ends a run early and well; `--keep-going` keeps the services up after the recording's end, until Ctrl-C."""
-    short = play(tmp_path / "short", short_ticks.recording, QUICK_TICKS, "--speed", "1", "--duration", "5")
-    assert (short.result.status, short.summary["problems"]) == (0, []), short.result
-    assert 0 < short.summary["bars"] < 20
-    with Demo(tmp_path / "up", ["--recording", str(klines.recording), "--keep-going"], QUICK) as demo:
-        demo.wait_until(lambda: marks_so_far(demo.ledger) == len(klines.ledger["marks"]), "the last bar")
-        demo.wait_until(lambda: "recording 100%" in demo.output, "the table of the end")
-        assert ask(demo.port("execution-service"), "/health/live")[0] == 200
-        demo.process.send_signal(signal.SIGINT)
-        assert demo.result().status == 0
-        assert demo.running() == []
-
-
 # --- the summary -----------------------------------------------------------------------------------------------------
 
 
@@ -336,15 +187,17 @@ def test_the_summary_s_books_balance(klines: Played) -> None:
 
 @all_level
 def test_the_default_run_trades_within_its_time(tmp_path: Path) -> None:
-    """Without any option the demo closes a round trip, has no problem and takes less than 90 seconds."""
-    started_at = time.monotonic()
+    """Without any option the demo closes a round trip, has no problem, and its work fits into 90 seconds of two cores."""
+    used_before = resource.getrusage(resource.RUSAGE_CHILDREN)
     with Demo(tmp_path, ["--summary", "summary.json"], {}) as demo:
         result = demo.result(timeout_s=600)
-    assert time.monotonic() - started_at < 90
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
     assert result.status == 0, result
     summary = json.loads((tmp_path / "summary.json").read_text(encoding="utf-8"))
     assert summary["problems"] == []
     assert summary["round_trips"] >= 1
+    # Processor time, since other tests run beside this one.
+    assert used.ru_utime + used.ru_stime - used_before.ru_utime - used_before.ru_stime < 2 * 90
 
 
 @all_level
@@ -356,142 +209,3 @@ def test_default_settings_that_take_no_trade_are_followed_by_the_demo_profile(tm
     assert played.summary["round_trips"] >= 1
     assert "default     no trade: entries were blocked" in played.result.output
     assert "cost" in played.result.output.rpartition("default     ")[2]
-
-
-# --- refusals --------------------------------------------------------------------------------------------------------
-
-
-class Refusal(NamedTuple):
-    """A way to start a run that cannot work, and words of the line that says so."""
-
-    arguments: Callable[[Path], list[str]]
-    says: tuple[str, ...]
-
-
-def _file(folder: Path, name: str, content: bytes) -> list[str]:
-    (folder / name).write_bytes(content)
-    return ["--recording", name]
-
-
-def _cut_off_ticks(folder: Path) -> list[str]:
-    recording = cut_ticks(folder / "cut-off", 5)
-    file = next(iter(sorted(recording.glob("*.gz"))))
-    file.write_bytes(file.read_bytes()[:-2000])
-    return ["--recording", "cut-off"]
-
-
-def _cut_off_klines(folder: Path) -> list[str]:
-    recording = cut_klines(folder / "cut-off", 30)
-    file = next(iter(sorted(recording.glob("*.feather"))))
-    file.write_bytes(file.read_bytes()[:-1000])
-    return ["--recording", "cut-off"]
-
-
-def _pictures(folder: Path) -> list[str]:
-    """Foreign files beside good ones."""
-    cut_klines(folder / "mixed", 30)
-    (folder / "mixed" / "picture.feather").write_bytes(PNG)
-    return ["--recording", "mixed"]
-
-
-def _empty_folder(folder: Path) -> list[str]:
-    (folder / "empty").mkdir()
-    return ["--recording", "empty"]
-
-
-REFUSALS = {
-    "missing recording": Refusal(lambda _: ["--recording", "nowhere"], ("nowhere", "does not exist")),
-    "empty file": Refusal(lambda folder: _file(folder, "empty.gz", b""), ("empty.gz", "is empty")),
-    "empty gzip": Refusal(lambda folder: _file(folder, "nothing.gz", gzip.compress(b"")), ("nothing.gz", "is empty")),
-    "empty folder": Refusal(_empty_folder, ("empty", "holds no recording")),
-    "truncated ticks": Refusal(_cut_off_ticks, ("cut-off", "is cut off", "fetch it again")),
-    "truncated klines": Refusal(_cut_off_klines, ("cut-off", "cut off")),
-    "foreign file": Refusal(lambda folder: _file(folder, "BTCUSDT_1m.feather", PNG), ("BTCUSDT_1m.feather", "is no recording")),
-    "foreign file among others": Refusal(_pictures, ("picture.feather", "is no recording")),
-    "unknown symbol": Refusal(lambda _: ["--pairs", "PEPEUSDT-BTCUSDT"], ("PEPEUSDT", "is not in")),
-    "kind that is not there": Refusal(lambda folder: ["--data", "ticks", "--recording", str(cut_klines(folder / "k", 5))], ("--data ticks", "klines")),
-    "market that is not there": Refusal(lambda folder: ["--market", "spot", "--recording", str(cut_ticks(folder / "t", 2))], ("spot", "futures")),
-    "wrong speed": Refusal(lambda _: ["--speed", "fast"], ("--speed", "fast")),
-    "no pair": Refusal(lambda _: ["--pairs", "ETHUSDT"], ("--pairs", "ETHUSDT")),
-    "unknown option": Refusal(lambda _: ["--frobnicate"], ("--frobnicate",)),
-    "summary nowhere": Refusal(lambda _: ["--summary", "no/such/folder.json"], ("--summary", "no folder")),
-}
-
-
-def require_refusal(demo: Demo, *words: str, status: int = 2, timeout_s: float = 120) -> None:
-    """One line that says what is wrong, a status that says so too, no traceback, nothing left."""
-    result = demo.result(timeout_s)
-    assert TRACEBACK not in result.output + result.errors, result.errors
-    said = [line for line in (result.output + result.errors).splitlines() if all(word in line for word in words)]
-    assert len(said) == 1, result
-    assert result.status == status, result
-    assert demo.running() == []
-
-
-#: One of each kind; the others need TEST_LEVEL=all.
-ALWAYS = {"missing recording", "truncated ticks", "foreign file", "unknown symbol", "unknown option"}
-
-
-@pytest.mark.parametrize("name", [pytest.param(name, marks=() if name in ALWAYS else all_level) for name in REFUSALS])
-def test_what_cannot_be_played_is_refused(name: str, tmp_path: Path) -> None:
-    """Wrong usage and unusable recordings end at once with one clear line, status 2 and no process started."""
-    refusal = REFUSALS[name]
-    arguments = refusal.arguments(tmp_path)
-    with Demo(tmp_path, arguments, {}) as demo:
-        require_refusal(demo, *refusal.says)
-        assert not demo.data.exists(), "it began before it had checked"
-
-
-@pytest.fixture
-def busy() -> Iterator[int]:
-    """A base port at which another program has the execution-service's port."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        yield int(listener.getsockname()[1]) - SERVICES["execution-service"][1]
-
-
-def test_a_port_in_use_is_refused(busy: int, klines: Played, tmp_path: Path) -> None:
-    """A port that another program listens on is named, and nothing is started."""
-    with Demo(tmp_path, ["--recording", str(klines.recording)], {}, base_port=busy) as demo:
-        require_refusal(demo, str(busy + 3), "in use", "--base-port")
-        assert not (demo.data / "logs").exists()
-
-
-def test_a_data_folder_that_cannot_be_written_is_refused(klines: Played, tmp_path: Path) -> None:
-    """A file where the run's folder should be is said in one line."""
-    (tmp_path / "taken").write_bytes(b"")
-    with Demo(tmp_path, ["--recording", str(klines.recording)], {"DEMO_FOLDER": str(tmp_path / "taken" / "demo")}) as demo:
-        require_refusal(demo, "taken", "cannot be written")
-
-
-@all_level
-def test_a_wrong_setting_of_a_service_is_told_in_one_line(klines: Played, tmp_path: Path) -> None:
-    """A setting that a service refuses ends the run: the variable, its value and the rule are on the screen."""
-    with Demo(tmp_path, ["--recording", str(klines.recording)], {"KALMAN_WARM_UP_BARS": "5"}) as demo:
-        result = demo.result()
-        assert TRACEBACK not in result.output + result.errors
-        assert result.status != 0
-        said = [line for line in (result.output + result.errors).splitlines() if "KALMAN_WARM_UP_BARS='5'" in line]
-        assert len(said) == 1, result
-        assert demo.running() == []
-
-
-@all_level
-def test_a_kafka_that_is_not_there_is_told_in_one_line(klines: Played, tmp_path: Path) -> None:
-    """An unreachable Kafka is named after a bounded wait, and nothing is left."""
-    with Demo(tmp_path, ["--recording", str(klines.recording)], {"KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1"}) as demo:
-        require_refusal(demo, "127.0.0.1:1", "Kafka", status=1)
-
-
-@all_level
-def test_a_recording_that_breaks_while_it_plays_is_a_problem_and_no_standstill(short_ticks: ShortTicks, tmp_path: Path) -> None:
-    """A recording that is cut off after the start ends the run with status 1 and the reason among the problems."""
-    recording = shutil.copytree(short_ticks.recording, tmp_path / "recording")
-    with Demo(tmp_path, ["--recording", str(recording), "--speed", "5", "--summary", "summary.json"], QUICK_TICKS) as demo:
-        demo.wait_until(lambda: "playing" in demo.output, "the start of the recording")
-        for file in recording.glob("*.gz"):
-            os.truncate(file, file.stat().st_size // 2)
-        result = demo.result()
-        assert demo.running() == []
-    assert TRACEBACK not in result.output + result.errors
-    assert result.status == 1, result
-    assert "cut off" in " ".join(json.loads((tmp_path / "summary.json").read_text(encoding="utf-8"))["problems"])
