@@ -13,7 +13,7 @@ from typing import Any
 from common.errors import CryptoBotError
 from common.io.kafka import KafkaTransport
 from common.io.mock_broker import MockBroker
-from common.settings import Settings, load
+from common.settings import Settings, load, require_writable
 from common.topics import ALL_TOPICS
 from scripts.embedded.monitor import TopicWatch, ask
 from scripts.embedded.options import Options
@@ -24,6 +24,8 @@ from scripts.embedded.tally import Tally
 
 READY_TIMEOUT_S = 90.0
 REFRESH_S = 0.5
+#: The last answers make the summary, so they are waited for.
+LAST_LOOK_TIMEOUT_S = 10.0
 #: After the simulator has sent its last frame the pipeline must come to its end within this time without progress.
 STALLED_AFTER_S = 60.0
 
@@ -57,7 +59,7 @@ class Run:
         require_free(ports if self.options.live else [*ports, self.port(SIMULATOR)])
         for part in ("data", "logs"):
             shutil.rmtree(self.folder / part, ignore_errors=True)
-        self.folder.mkdir(parents=True, exist_ok=True)
+        require_writable(self.folder)
         with contextlib.ExitStack() as stack:
             stack.enter_context(_signals_raise())
             transport, environment = self._servers(stack)
@@ -72,7 +74,7 @@ class Run:
             except Interrupted:
                 self.interrupted = True
                 self._say("stopping")
-            self._look()
+            self._look(timeout_s=LAST_LOOK_TIMEOUT_S)
 
     def port(self, name: str) -> int:
         """HTTP port of a process."""
@@ -154,12 +156,12 @@ class Run:
             if process.name == SIMULATOR and process.restarts:
                 raise CryptoBotError(f"the simulator crashed and has lost its place in the recording; see {process.log}")
 
-    def _look(self) -> None:
+    def _look(self, timeout_s: float = 2.0) -> None:
         for process in self.processes:
             if process.name == SIMULATOR:
                 self.simulator = ask(self.port(SIMULATOR), "/simulator/status")[1] or self.simulator
             else:
-                self.infos[process.name] = ask(self.port(process.name), "/info")[1] or self.infos.get(process.name, {})
+                self.infos[process.name] = ask(self.port(process.name), "/info", timeout_s=timeout_s)[1] or self.infos.get(process.name, {})
             if process.name == "execution-service":
                 found = ask(self.port(process.name), "/positions")[1].get("positions", ())
                 self.positions = {position["pair"]: position for position in found} or self.positions

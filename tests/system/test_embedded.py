@@ -53,6 +53,16 @@ def require_balance(summary: dict[str, Any]) -> None:
     assert summary["net_pnl_usd"] == pytest.approx(parts, abs=1e-6)
 
 
+def require_promised(summary: dict[str, Any]) -> None:
+    """Exactly the stated keys, those of every service too."""
+    assert set(summary) == SUMMARY_KEYS
+    assert set(summary["tick_to_decision_ms"]) == {"p50", "p99", "max"}
+    assert set(SERVICES) <= set(summary["services"])
+    for service in summary["services"].values():
+        assert set(service) == {"restarts", "rss_mb", "messages"}
+        assert min(service["messages"], service["rss_mb"]) > 0
+
+
 # --- the same everywhere -----------------------------------------------------------------------------------------------
 
 
@@ -74,9 +84,18 @@ def test_ticks_at_twenty_times_their_pace_and_nonsense_among_them_decide_the_sam
     require_equal(played.ledger, short_ticks.ledger)
 
 
-def test_klines_decide_what_memory_decides(klines: Played, tmp_path: Path) -> None:
-    """Two pairs of one-minute klines at full speed give the ledger of the run in memory."""
+def test_an_undisturbed_run_of_klines_ends_well_decides_what_memory_decides_and_says_so(klines: Played, tmp_path: Path) -> None:
+    """Status 0, nothing on stderr and no process left; the ledger is the one in memory, and the summary has the promised keys and the ledger's figures."""
+    assert (klines.result.status, klines.result.errors, klines.left_running) == (0, "", []), klines.result
     require_equal(klines.ledger, in_memory(tmp_path / "memory", klines.recording, QUICK))
+    summary = klines.summary
+    assert summary["problems"] == []
+    require_promised(summary)
+    require_balance(summary)
+    assert summary["fees_usd"] < 0
+    for name, table in (("decisions", "decisions"), ("orders", "orders"), ("fills", "fills"), ("round_trips", "round_trips"), ("bars", "marks")):
+        assert summary[name] == len(klines.ledger[table]), name
+    assert sum(summary["bars_by_model"].values()) == summary["bars"] == 2 * BARS
 
 
 @all_level
@@ -115,13 +134,11 @@ def has_marked_more_than(demo: Demo, marks: int) -> bool:
     return marks_so_far(demo.ledger) > marks
 
 
-def play_and_kill(folder: Path, played: Played, kills: Sequence[tuple[float, Sequence[str]]]) -> tuple[Result, dict[str, Any], dict[str, Rows]]:
-    """A run during which services are killed, each time when a share of all bars is marked."""
-    all_marks = len(played.ledger["marks"])
-    with Demo(folder, ["--recording", str(played.recording), "--summary", "summary.json"], QUICK) as demo:
-        for share, victims in kills:
-            wanted = int(share * all_marks)
-            demo.wait_until(partial(has_marked_more_than, demo, wanted), f"{wanted} marks")
+def play_and_kill(folder: Path, recording: Path, kills: Sequence[tuple[int, Sequence[str]]]) -> tuple[Result, dict[str, Any], dict[str, Rows]]:
+    """A run during which services are killed, each time when there are more marks than a number."""
+    with Demo(folder, ["--recording", str(recording), "--summary", "summary.json"], QUICK) as demo:
+        for marks, victims in kills:
+            demo.wait_until(partial(has_marked_more_than, demo, marks), f"{marks} marks")
             for service in victims:
                 demo.kill(service)
         result = demo.result()
@@ -130,59 +147,32 @@ def play_and_kill(folder: Path, played: Played, kills: Sequence[tuple[float, Seq
         return result, json.loads((folder / "summary.json").read_text(encoding="utf-8")), ledger(demo.ledger)
 
 
-def test_killed_services_come_back_and_change_no_decision(klines: Played, tmp_path: Path) -> None:
-    """`kill -9` of four services in the middle of a run is restarted, counted and reported, and the ledger is the undisturbed run's."""
+def test_killed_services_come_back_and_change_no_decision(tmp_path: Path) -> None:
+    """`kill -9` of four services in the middle of a run is restarted, counted and reported, and the ledger is that of a run without kills."""
+    recording = cut_klines(tmp_path / "recording", BARS)
     models, owners = ("kalman-filter-service", "garch-volatility-service"), ("risk-manager-service", "execution-service")
-    result, summary, found = play_and_kill(tmp_path, klines, ((0.0, models), (0.5, owners)))
+    result, summary, found = play_and_kill(tmp_path / "killed", recording, ((0, models), (BARS, owners)))
     assert result.status == 1, result
     assert {name: summary["services"][name]["restarts"] for name in SERVICES} == {"ingestion-service": 0} | dict.fromkeys(models + owners, 1), result
     for service in models + owners:
         assert any(service in problem and "restarted" in problem for problem in summary["problems"])
     assert len(summary["problems"]) == len(models + owners), summary["problems"]
-    require_equal(found, klines.ledger)
+    require_equal(found, in_memory(tmp_path / "memory", recording, QUICK))
 
 
 @all_level
 def test_services_killed_again_and_again_change_no_decision(tmp_path: Path) -> None:
-    """A day of klines during which each service but ingestion is killed twice, one at a time, gives the undisturbed run's ledger."""
-    undisturbed = play(tmp_path / "undisturbed", cut_klines(tmp_path / "recording", 1440), QUICK)
+    """A day of klines during which each service but ingestion is killed twice, one at a time, gives the ledger of a run without kills."""
+    recording = cut_klines(tmp_path / "recording", 1440)
     victims = tuple(name for name in SERVICES if name != "ingestion-service") * 2
-    kills = [(0.1 * number, (service,)) for number, service in enumerate(victims)]
-    result, summary, found = play_and_kill(tmp_path / "killed", undisturbed, kills)
+    kills = [(300 * number, (service,)) for number, service in enumerate(victims)]
+    result, summary, found = play_and_kill(tmp_path / "killed", recording, kills)
     assert result.status == 1, result
     assert sum(service["restarts"] for service in summary["services"].values()) == len(victims)
-    require_equal(found, undisturbed.ledger)
+    require_equal(found, in_memory(tmp_path / "memory", recording, QUICK))
 
 
 # --- the summary -----------------------------------------------------------------------------------------------------
-
-
-def test_an_undisturbed_run_ends_well(klines: Played) -> None:
-    """Exit status 0, nothing on stderr, no problem and no process left."""
-    assert (klines.result.status, klines.result.errors) == (0, ""), klines.result
-    assert klines.summary["problems"] == []
-    assert klines.left_running == []
-
-
-def test_the_summary_holds_what_was_promised(klines: Played) -> None:
-    """The file has exactly the stated keys, for every service too, and says the same as the ledger."""
-    summary = klines.summary
-    assert set(summary) == SUMMARY_KEYS
-    assert set(SERVICES) <= set(summary["services"])
-    for service in summary["services"].values():
-        assert set(service) == {"restarts", "rss_mb", "messages"}
-        assert service["messages"] > 0
-        assert service["rss_mb"] > 0
-    assert set(summary["tick_to_decision_ms"]) == {"p50", "p99", "max"}
-    for name, table in (("decisions", "decisions"), ("orders", "orders"), ("fills", "fills"), ("round_trips", "round_trips"), ("bars", "marks")):
-        assert summary[name] == len(klines.ledger[table]), name
-    assert sum(summary["bars_by_model"].values()) == summary["bars"] == 2 * BARS
-
-
-def test_the_summary_s_books_balance(klines: Played) -> None:
-    """Every frame is accounted for, and net is gross, fees and funding together."""
-    require_balance(klines.summary)
-    assert klines.summary["fees_usd"] < 0
 
 
 @all_level
