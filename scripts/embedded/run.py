@@ -3,11 +3,9 @@
 import contextlib
 import os
 import shutil
-import signal
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from common.errors import CryptoBotError
@@ -15,6 +13,7 @@ from common.io.kafka import KafkaTransport
 from common.io.mock_broker import MockBroker
 from common.settings import Settings, load, require_writable
 from common.topics import ALL_TOPICS
+from scripts.embedded.interruption import Interrupted, Interruption
 from scripts.embedded.monitor import TopicWatch, ask
 from scripts.embedded.options import Options
 from scripts.embedded.plan import SERVICES, SIMULATOR, SIMULATOR_PORT_OFFSET, WATCH_FETCH_WAIT_MS, environment_of, processes_of
@@ -28,10 +27,8 @@ REFRESH_S = 0.5
 LAST_LOOK_TIMEOUT_S = 10.0
 #: After the simulator has sent its last frame the pipeline must come to its end within this time without progress.
 STALLED_AFTER_S = 60.0
-
-
-class Interrupted(Exception):
-    """Ctrl-C or SIGTERM."""
+#: What a recording that broke off has sent is worked off by then; its end never comes.
+BROKEN_OFF_AFTER_S = 5.0
 
 
 class Run:
@@ -50,6 +47,7 @@ class Run:
         self.processes: list[Supervised] = []
         self.started_at = time.monotonic()
         self.interrupted = False
+        self._interruption = Interruption()
         self._show = show
         self._say = say
 
@@ -61,20 +59,23 @@ class Run:
             shutil.rmtree(self.folder / part, ignore_errors=True)
         require_writable(self.folder)
         with contextlib.ExitStack() as stack:
-            stack.enter_context(_signals_raise())
-            transport, environment = self._servers(stack)
-            watch = TopicWatch(transport, self.tally)
-            stack.callback(watch.close)
-            if self.options.kafka:
-                stack.callback(transport.delete_topics, ALL_TOPICS)
-            self.processes = processes_of(self.options, environment, self.folder / "logs")
-            stack.callback(self._stop)
+            stack.enter_context(self._interruption.listening())
             try:
-                self._play(watch)
+                self._execute(stack)
             except Interrupted:
                 self.interrupted = True
                 self._say("stopping")
-            self._look(timeout_s=LAST_LOOK_TIMEOUT_S)
+            self._look(timeout_s=2.0 if self.interrupted else LAST_LOOK_TIMEOUT_S)
+
+    def _execute(self, stack: contextlib.ExitStack) -> None:
+        transport, environment = self._servers(stack)
+        watch = TopicWatch(transport, self.tally)
+        stack.callback(watch.close)
+        if self.options.kafka:
+            stack.callback(transport.delete_topics, ALL_TOPICS)
+        self.processes = processes_of(self.options, environment, self.folder / "logs")
+        stack.callback(self._stop)
+        self._play(watch)
 
     def port(self, name: str) -> int:
         """HTTP port of a process."""
@@ -91,7 +92,8 @@ class Run:
             topic_prefix=prefix,
         )
         stack.callback(transport.close)
-        transport.connect(timeout_s=15)
+        with self._interruption.may_break_in():
+            transport.connect(timeout_s=15)
         if self.options.kafka:
             transport.ensure_topics(ALL_TOPICS, load(Settings, os.environ).topic_partitions)
         return transport, environment_of(self.options, bootstrap, redis_url, self.folder, self.profile) | {"TOPIC_PREFIX": prefix}
@@ -114,7 +116,8 @@ class Run:
             self._watch_processes()
             if time.monotonic() > deadline:
                 raise CryptoBotError(f"not ready after {READY_TIMEOUT_S:.0f} s: {', '.join(waiting)}; see {self.folder / 'logs'}")
-            time.sleep(0.1)
+            with self._interruption.may_break_in():
+                time.sleep(0.1)
 
     def _is_up(self, name: str) -> bool:
         """Ready; ingestion is ready only with its first event, so being connected is enough for it."""
@@ -144,9 +147,12 @@ class Run:
                 ask(self.port(SIMULATOR), "/simulator/stop", method="POST")
             if ended and not self.options.keep_going:
                 return
-            if not ended and self.simulator.get("state") in ("ended", "failed") and now - moved_at > STALLED_AFTER_S:
+            if self.simulator.get("state") == "failed" and now - moved_at > BROKEN_OFF_AFTER_S:
+                return
+            if not ended and self.simulator.get("state") == "ended" and now - moved_at > STALLED_AFTER_S:
                 raise CryptoBotError(f"the recording is over but the pipeline stands still since {STALLED_AFTER_S:.0f} s; see {self.folder / 'logs'}")
-            time.sleep(REFRESH_S)
+            with self._interruption.may_break_in():
+                time.sleep(REFRESH_S)
 
     def _watch_processes(self) -> None:
         for process in self.processes:
@@ -169,18 +175,3 @@ class Run:
 
     def _stop(self) -> None:
         self.problems += stop_all(list(reversed(self.processes)))
-
-
-@contextlib.contextmanager
-def _signals_raise() -> Iterator[None]:
-    """Ctrl-C and SIGTERM end the run, also where a shell has started it with SIGINT ignored."""
-
-    def interrupt(_number: int, _frame: FrameType | None) -> None:
-        raise Interrupted
-
-    before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
