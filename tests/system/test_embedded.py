@@ -14,35 +14,7 @@ from scripts.embedded.plan import SERVICES
 from tests.system.demo import QUICK, QUICK_TICKS, TRACEBACK, Demo, Played, Result, ShortTicks, all_level, play
 from tests.system.ledgers import Rows, in_memory, ledger, marks_so_far, require_equal
 from tests.system.recordings import BARS, add_nonsense, csv_klines, cut_klines, cut_ticks
-
-#: The keys of the summary file, as users were promised them.
-SUMMARY_KEYS = {
-    "recording",
-    "profile",
-    "frames",
-    "ticks",
-    "bars",
-    "bars_without_signal",
-    "bars_by_model",
-    "fits_accepted",
-    "changepoint_actions",
-    "decisions",
-    "round_trips",
-    "orders",
-    "fills",
-    "rejected",
-    "dead_letters",
-    "conflated",
-    "ignored",
-    "gross_pnl_usd",
-    "fees_usd",
-    "funding_usd",
-    "net_pnl_usd",
-    "open_positions",
-    "tick_to_decision_ms",
-    "services",
-    "problems",
-}
+from tests.unit.embedded.example import SUMMARY_KEYS
 
 
 def require_balance(summary: dict[str, Any]) -> None:
@@ -55,7 +27,7 @@ def require_balance(summary: dict[str, Any]) -> None:
 
 def require_promised(summary: dict[str, Any]) -> None:
     """Exactly the stated keys, those of every service too."""
-    assert set(summary) == SUMMARY_KEYS
+    assert set(summary) == set(SUMMARY_KEYS)
     assert set(summary["tick_to_decision_ms"]) == {"p50", "p99", "max"}
     assert set(SERVICES) <= set(summary["services"])
     for service in summary["services"].values():

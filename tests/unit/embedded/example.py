@@ -13,6 +13,35 @@ from scripts.embedded.run import Run
 
 PAIR, OTHER = "ETHUSDT-BTCUSDT", "LTCUSDT-BTCUSDT"
 
+#: The keys of the summary file, as users were promised them, in this order.
+SUMMARY_KEYS = [
+    "recording",
+    "profile",
+    "frames",
+    "ticks",
+    "bars",
+    "bars_without_signal",
+    "bars_by_model",
+    "fits_accepted",
+    "changepoint_actions",
+    "decisions",
+    "round_trips",
+    "orders",
+    "fills",
+    "rejected",
+    "dead_letters",
+    "conflated",
+    "ignored",
+    "gross_pnl_usd",
+    "fees_usd",
+    "funding_usd",
+    "net_pnl_usd",
+    "open_positions",
+    "tick_to_decision_ms",
+    "services",
+    "problems",
+]
+
 
 def options(**changes: Any) -> Options:
     """What `resolve` makes of an empty command line, more or less."""

@@ -11,36 +11,7 @@ from scripts.embedded.options import ROOT
 from scripts.embedded.plan import SERVICES
 from scripts.embedded.run import Run
 from scripts.embedded.summary import lines_of, shown_path, summarise, what_it_did, why_no_trade
-from tests.unit.embedded.example import PAIR, dead_letter, finished_run, mark
-
-#: As users were promised them, in this order.
-KEYS = [
-    "recording",
-    "profile",
-    "frames",
-    "ticks",
-    "bars",
-    "bars_without_signal",
-    "bars_by_model",
-    "fits_accepted",
-    "changepoint_actions",
-    "decisions",
-    "round_trips",
-    "orders",
-    "fills",
-    "rejected",
-    "dead_letters",
-    "conflated",
-    "ignored",
-    "gross_pnl_usd",
-    "fees_usd",
-    "funding_usd",
-    "net_pnl_usd",
-    "open_positions",
-    "tick_to_decision_ms",
-    "services",
-    "problems",
-]
+from tests.unit.embedded.example import PAIR, SUMMARY_KEYS, dead_letter, finished_run, mark
 
 
 @pytest.fixture
@@ -52,7 +23,7 @@ def run(tmp_path: Path) -> Run:
 def test_the_keys_are_those_that_were_promised(run: Run) -> None:
     """Exactly these, for each service and for the latency, too."""
     summary = summarise(run, "default settings")
-    assert list(summary) == KEYS
+    assert list(summary) == SUMMARY_KEYS
     assert set(summary["tick_to_decision_ms"]) == {"p50", "p99", "max"}
     assert set(summary["services"]) >= set(SERVICES)
     assert all(set(service) == {"restarts", "rss_mb", "messages"} for service in summary["services"].values())
@@ -64,7 +35,7 @@ def test_a_run_that_has_seen_nothing_has_every_key_too(tmp_path: Path) -> None:
     empty = Run(failed.options, {}, tmp_path, lambda _: None, lambda _: None)
     empty.problems.append("the simulator did not start to play (HTTP 0)")
     summary = summarise(empty, "default settings")
-    assert list(summary) == KEYS
+    assert list(summary) == SUMMARY_KEYS
     assert json.loads(json.dumps(summary)) == summary
     assert summary["problems"] == ["the simulator did not start to play (HTTP 0)"]
     assert lines_of(summary, empty)
