@@ -20,6 +20,7 @@ from common.rules import SymbolRules
 from common.settings import require_writable
 from common.topics import COMMANDS, DEAD_LETTERS, EXECUTIONS, HEDGE_RATIOS, RISK_SIGNALS, Topic
 from services.execution import views
+from services.execution.committed import Committed
 from services.execution.engine import Engine
 from services.execution.hold import Held
 from services.execution.latency import LatencyDigest
@@ -65,9 +66,17 @@ class ExecutionService:
     name = NAME
 
     def __init__(  # noqa: PLR0913, PLR0917  # each is a port of its own
-        self, settings: ExecutionSettings, transport: Transport, observer: Observer, clock: WallClock, rules: Rules, ledger: Ledger
+        self,
+        settings: ExecutionSettings,
+        transport: Transport,
+        observer: Observer,
+        clock: WallClock,
+        rules: Rules,
+        ledger: Ledger,
+        committed: Committed | None = None,
     ) -> None:
-        """`rules` is the venue's, by symbol, or what asks the venue for them at the start."""
+        """`rules` is the venue's, by symbol, or what asks the venue for them at the start; with `committed` it replays a session."""
+        self._committed = committed
         self._settings, self._transport, self._observer, self._clock = settings, transport, observer, clock
         self._rules, self._ledger = rules, ledger
         self._decoders: dict[Topic, Decoder[Any]] = {topic: decoder_of(topic) for topic in _INPUTS}
@@ -85,7 +94,7 @@ class ExecutionService:
         params = params_of(self._settings, self._rules() if callable(self._rules) else self._rules)
         states = self._ledger.states()
         _require_no_orphans(params, states)
-        self._engine = Engine(params, states, self._ledger.signals(), self._settings.max_signal_wait_ms * 1_000_000)
+        self._engine = Engine(params, states, self._ledger.signals(), self._settings.max_signal_wait_ms * 1_000_000, self._committed)
         self._orders = {order.client_id: order for order in self._ledger.recent_orders(RECENT_ORDERS)}
         self._offsets = Offsets(self._ledger.positions(), {topic: self._transport.partitions(topic) for topic in _INPUTS})
         self._offsets.require_within({topic: self._transport.end_offsets(topic) for topic in _INPUTS})

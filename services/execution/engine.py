@@ -7,6 +7,7 @@ from decimal import Decimal, InvalidOperation
 from common.errors import InvalidRecord
 from common.messages import PORTFOLIO, BarClose, Command, Execution, Feed, HedgeRatio, HedgeRatioClose, RiskSignal, Tick
 from services.execution import processor
+from services.execution.committed import Committed
 from services.execution.hold import Held, PairQueue, drop_reason, release
 from services.execution.state import PairState, Params, initial_state, where
 
@@ -16,8 +17,17 @@ _LARGEST = Decimal("1e15")
 class Engine:
     """The pairs' states and queues; what it has done since the last `taken` is in its public fields."""
 
-    def __init__(self, params: Mapping[str, Params], states: Mapping[str, PairState], signals: Iterable[RiskSignal], max_wait_ns: int) -> None:
+    def __init__(
+        self,
+        params: Mapping[str, Params],
+        states: Mapping[str, PairState],
+        signals: Iterable[RiskSignal],
+        max_wait_ns: int,
+        committed: Committed | None = None,
+    ) -> None:
+        """With `committed` it replays: live holds end, and commands act, where the record says so."""
         self.params = params
+        self._committed = committed
         self.states = {pair: states.get(pair) or initial_state(each) for pair, each in params.items()}
         self._queues = {pair: PairQueue(self.states[pair], each.bar_interval_ns) for pair, each in params.items()}
         self._signals: dict[str, dict[tuple[int, int], RiskSignal]] = {pair: {} for pair in params}
@@ -66,6 +76,8 @@ class Engine:
         """Obey a command at once; raises InvalidRecord when its target is not known."""
         if command.target != PORTFOLIO:
             self._require_pair(command.target)
+        if self._committed:
+            return
         for pair in self.params if command.target == PORTFOLIO else (command.target,):
             self._apply(pair, processor.obey(self.params[pair], self.states[pair], command), 0)
         self.urgent = True
@@ -110,6 +122,8 @@ class Engine:
         return found
 
     def _waiting(self) -> list[str]:
+        if self._committed:
+            return []
         return [pair for pair, queue in self._queues.items() if queue and self.states[pair].feed is Feed.LIVE]
 
     def _note_waits(self, now_ns: int) -> None:
@@ -129,6 +143,7 @@ class Engine:
 
     def _drain(self, pair: str) -> None:
         queue, signals = self._queues[pair], self._signals[pair]
+        self._apply_committed(pair)
         while queue:
             state, message = self.states[pair], queue.head.message
             if reason := drop_reason(state, message):
@@ -139,6 +154,13 @@ class Engine:
             if released is None:
                 return
             self._step(pair, queue.pop(), released.signal)
+            self._apply_committed(pair)
+
+    def _apply_committed(self, pair: str) -> None:
+        """A replay: what the record says happened between the last record and the next."""
+        queue = self._queues[pair]
+        while self._committed and (result := self._committed.apply_next(self.params[pair], self.states[pair], queue.head.message if queue else None)):
+            self._apply(pair, result, 0)
 
     def _step(self, pair: str, held: Held, signal: RiskSignal | None) -> None:
         before, message = self.states[pair], held.message

@@ -71,14 +71,16 @@ def expire(params: Params, state: PairState, bar: int) -> tuple[PairState, Seque
 
 
 def obey(params: Params, state: PairState, command: Command) -> tuple[PairState, Sequence[Execution]]:
-    """Apply halt and flatten at once; the stricter of it and the signal's verdict holds until a signal has passed the command."""
-    if command.id <= state.last_command_id:
+    """Apply halt and flatten at once; the stricter of it and the signal's verdict holds until a signal has passed the command.
+
+    Resume acts by signal only, so it leaves no trace here: whatever is applied is committed, for a replay to read.
+    """
+    wanted = _OWN_VERDICTS.get(command.kind)
+    if wanted is None or command.id <= state.last_command_id:
         return state, ()
     change = Change(params, state, Where(max(state.session, 0), max(state.bar, 0), max(state.last_seq, 0), state.event_time_ns))
-    change.set(last_command_id=command.id)
-    if wanted := _OWN_VERDICTS.get(command.kind):
-        change.set(own_verdict=strictest(wanted, state.own_verdict))
-        change.emit(CommandApplied, command_id=command.id, kind=command.kind)
+    change.set(last_command_id=command.id, own_verdict=strictest(wanted, state.own_verdict))
+    change.emit(CommandApplied, command_id=command.id, kind=command.kind)
     return change.state, change.outputs
 
 

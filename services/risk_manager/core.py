@@ -14,6 +14,7 @@ from common.messages import BarStatus, Changepoint, ChangepointAction, Command, 
 from services.risk_manager import changepoint
 from services.risk_manager.halts import latch, obey
 from services.risk_manager.portfolio import BarKey, book, grants, key_of
+from services.risk_manager.recorded import Closing, Recorded
 from services.risk_manager.rules import evaluate, tripped
 from services.risk_manager.state import Close, Inbox, Memory, Params, RiskState, drop_reason, oldest_mark
 
@@ -95,8 +96,30 @@ def _with_inbox(state: RiskState, pair: str, inbox: Inbox) -> RiskState:
 
 def _close_complete(params: Params, state: RiskState) -> RiskState:
     """Close every bar of which each pair has sent its mark, or a later one."""
+    if params.recorded:
+        return _close_as_recorded(params, params.recorded, state)
     while all(inbox.marks for inbox in state.inboxes.values()):
         state = _close_next(params, state)
+    return state
+
+
+def _close_as_recorded(params: Params, recorded: Recorded, state: RiskState) -> RiskState:
+    """Close the bars that were closed, each on the marks and with the commands that were there then."""
+    while closing := recorded.after(state.portfolio.closed):
+        state = _without_late_marks(state, closing)
+        if not all(inbox.marks or pair in closing.missing for pair, inbox in state.inboxes.items()):
+            return state
+        commands = recorded.commands_between(state.portfolio.commands_through, closing.commands_through)
+        state = _close(params, msgspec.structs.replace(state, commands=commands), closing.key, closing.missing)
+    return state
+
+
+def _without_late_marks(state: RiskState, closing: Closing) -> RiskState:
+    """Drop the marks that came after their bar had been closed."""
+    for pair, inbox in state.inboxes.items():
+        kept = tuple(mark for mark in inbox.marks if key_of(mark) >= closing.key and not (key_of(mark) == closing.key and pair in closing.missing))
+        if len(kept) < len(inbox.marks):
+            state = _with_inbox(state, pair, msgspec.structs.replace(inbox, marks=kept))
     return state
 
 
@@ -113,8 +136,17 @@ def _close_next(params: Params, state: RiskState) -> RiskState:
     key, closed = key_of(oldest), state.portfolio.closed
     if closed and closed.session == key.session:
         key = BarKey(closed.session, closed.bar + 1)
-    marks = {pair: inbox.marks[0] for pair, inbox in state.inboxes.items() if inbox.marks and key_of(inbox.marks[0]) == key}
-    missing = [pair for pair in params.pairs if pair not in marks and _is_expected(state, pair, key)]
+    marks = _marks_of(state, key)
+    return _close(params, state, key, [pair for pair in params.pairs if pair not in marks and _is_expected(state, pair, key)])
+
+
+def _marks_of(state: RiskState, key: BarKey) -> dict[str, Mark]:
+    return {pair: inbox.marks[0] for pair, inbox in state.inboxes.items() if inbox.marks and key_of(inbox.marks[0]) == key}
+
+
+def _close(params: Params, state: RiskState, key: BarKey, missing: Sequence[str]) -> RiskState:
+    """Close a bar on the marks that are there, with the commands that are pending."""
+    marks = _marks_of(state, key)
     portfolio = obey(book(state.portfolio, key, marks, missing, params.bar_interval_ns), state.commands)
     portfolio = latch(portfolio, tripped(params.limits, portfolio.evidence))
     granted = grants(params.limits, portfolio, params.pairs)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
+import msgspec
 from fastapi import APIRouter, HTTPException
 from pydantic import BaseModel, ConfigDict
 
@@ -20,6 +21,7 @@ from services.risk_manager.core import GraceOver, Input, step
 from services.risk_manager.desk import Desk, NotRecordedError, Request
 from services.risk_manager.places import Places
 from services.risk_manager.portfolio import BarKey, key_of
+from services.risk_manager.recorded import Recorded
 from services.risk_manager.recovery import COMMANDS_PARTITION, newest_command_id, open_reader
 from services.risk_manager.reporting import report_state, report_step
 from services.risk_manager.settings import RiskSettings
@@ -44,10 +46,19 @@ class RiskManagerService:
 
     name = "risk-manager-service"
 
-    def __init__(self, settings: RiskSettings, transport: Transport, observer: Observer, clock: WallClock, *, synchronous: str = "FULL") -> None:
-        """`synchronous` is SQLite's; less than FULL is for runs in memory."""
+    def __init__(  # noqa: PLR0913 - its ports, and what a run in memory is given besides
+        self,
+        settings: RiskSettings,
+        transport: Transport,
+        observer: Observer,
+        clock: WallClock,
+        *,
+        synchronous: str = "FULL",
+        recorded: Recorded | None = None,
+    ) -> None:
+        """`synchronous` is SQLite's; less than FULL is for runs in memory. With `recorded` it replays a session."""
         self._settings = settings
-        self._params = settings.params
+        self._params = msgspec.structs.replace(settings.params, recorded=recorded)
         self._synchronous = synchronous
         self._transport = transport
         self._observer = observer
@@ -184,7 +195,7 @@ class RiskManagerService:
     def _end_grace(self, now_ns: int, *, behind: bool) -> None:
         """Close the oldest live bar without the marks that have not come in time; not while there is more to read."""
         oldest = oldest_mark(self._known_state())
-        if oldest is None or oldest.feed is not Feed.LIVE:
+        if oldest is None or oldest.feed is not Feed.LIVE or self._params.recorded:
             self._grace = None
         elif self._grace is None or self._grace[0] != key_of(oldest) or behind or now_ns < self._grace[1]:
             self._grace = (key_of(oldest), now_ns)

@@ -5,16 +5,18 @@ import msgspec
 from common.messages import Changepoint, Command, Mark, RiskSignal, Thresholds
 from services.risk_manager import changepoint
 from services.risk_manager.portfolio import BarKey, Grant, Portfolio, key_of
+from services.risk_manager.recorded import Recorded
 from services.risk_manager.rules import Evidence, Limits
 
 
 class Params(msgspec.Struct, frozen=True, kw_only=True):
-    """What the core is told; `pairs` in configured order."""
+    """What the core is told; `pairs` in configured order, and for a replay how the bars were closed."""
 
     pairs: tuple[str, ...]
     bar_interval_ns: int
     limits: Limits
     changepoint: changepoint.Params
+    recorded: Recorded | None = None
 
 
 class Memory(msgspec.Struct, frozen=True, kw_only=True):

@@ -287,11 +287,26 @@ class TestCommands:
         obey(desk, 1, CommandKind.HALT)
         obey(desk, 2, CommandKind.RESUME)
         assert desk.state.verdict is Verdict.HALTED
-        desk.tick(BAR, 1, risk=signal(BAR - 1, commands_through=1), z=3)
+        desk.tick(BAR, 1, risk=signal(BAR - 1, commands_through=1, verdict=Verdict.HALTED), z=3)
         assert desk.state.verdict is Verdict.HALTED
         desk.close(BAR)
         desk.tick(BAR + 1, 1, risk=signal(BAR, commands_through=2), z=3)
         assert desk.state.verdict is Verdict.ACTIVE
+
+    def test_when_a_resume_comes_changes_nothing(self) -> None:
+        """What is not committed must leave no trace: a resume, before or after the signal, gives the same state."""
+        states = []
+        for early in (True, False):
+            desk = Desk()
+            desk.warm()
+            obey(desk, 1, CommandKind.HALT)
+            if early:
+                obey(desk, 2, CommandKind.RESUME)
+            desk.tick(BAR, 1, risk=signal(BAR - 1, commands_through=1, verdict=Verdict.HALTED), z=3)
+            if not early:
+                obey(desk, 2, CommandKind.RESUME)
+            states.append(desk.state)
+        assert states[0] == states[1]
 
     def test_a_repeated_command_says_nothing(self) -> None:
         """Delivery at least once is applied once."""

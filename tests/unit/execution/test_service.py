@@ -35,6 +35,7 @@ from common.messages import (
 )
 from common.metrics import COMMON_METRICS
 from common.topics import COMMANDS, DEAD_LETTERS, EXECUTIONS, HEDGE_RATIOS, RISK_SIGNALS, Topic
+from services.execution.committed import Committed
 from services.execution.edge import ExecutionService, routes
 from services.execution.ledger import Ledger
 from services.execution.metrics import METRICS
@@ -70,11 +71,11 @@ class World:
         self.ledger: Ledger | None = None
         self.service: ExecutionService | None = None
 
-    def build(self, faults: Faults | None = None) -> ExecutionService:
+    def build(self, faults: Faults | None = None, committed: Committed | None = None) -> ExecutionService:
         self.ledger = Ledger(self.folder / "execution.db", stamp=STAMP, synchronous="OFF")
         transport = MemoryTransport(self.broker, faults=faults)
         venue = {symbol: rules(symbol) for symbol in SYMBOLS}
-        self.service = ExecutionService(self.settings, transport, self.observer, self.clock, venue, self.ledger)
+        self.service = ExecutionService(self.settings, transport, self.observer, self.clock, venue, self.ledger, committed)
         return self.service
 
     def start(self, faults: Faults | None = None) -> ExecutionService:
@@ -311,6 +312,61 @@ def test_commands_are_obeyed_at_once_and_survive_a_restart(world: World) -> None
     (applied,) = [each for each in world.executions() if isinstance(each, CommandApplied)]
     assert (applied.command_id, applied.seq) == (3, 1)
     assert service.snapshot.states[PAIR].blocking_gate == "trading"
+
+
+def live_session() -> list[HedgeMessage]:
+    """Four live bars: two ticks with an edge in each."""
+    session: list[HedgeMessage] = []
+    for bar in range(FIRST_BAR, FIRST_BAR + 4):
+        seq = len(session)
+        session += [hedge(seq + 1, bar, 1, z=3), hedge(seq + 2, bar, 2, z=3), close(seq + 3, bar, feed=Feed.LIVE)]
+    return session
+
+
+def play_live(world: World) -> list[Execution]:
+    """A hold expires, an operator flattens within a bar, another hold expires, the flatten is lifted."""
+    service = world.start()
+    first, second, third, fourth = (live_session()[start : start + 3] for start in range(0, 12, 3))
+    world.feed(*first, *second)
+    run_dry(service)
+    world.clock.now_ns += 250 * MS
+    run_dry(service)
+    world.send(RISK_SIGNALS, signal(FIRST_BAR))
+    world.send(RISK_SIGNALS, signal(FIRST_BAR + 1))
+    world.feed(third[0])
+    run_dry(service)
+    for number, kind in enumerate((CommandKind.FLATTEN, CommandKind.RESUME), start=1):
+        world.send(COMMANDS, Command(id=number, target=PAIR, kind=kind, who="me", why="test", issued_at_ns=0), PAIR)
+    run_dry(service)
+    world.feed(*third[1:], fourth[0])
+    run_dry(service)
+    world.clock.now_ns += 250 * MS
+    run_dry(service)
+    world.send(RISK_SIGNALS, signal(FIRST_BAR + 2, commands_through=2))
+    world.feed(*fourth[1:])
+    run_dry(service)
+    return world.executions()
+
+
+def test_a_live_session_replays_from_what_was_committed(tmp_path: Path) -> None:
+    """Holds that expired and commands that were obeyed act at the same places again, whatever the clock says and the signals' time."""
+    (tmp_path / "live").mkdir()
+    (tmp_path / "again").mkdir()
+    said = play_live(World(tmp_path / "live"))
+    facts = [each for each in said if isinstance(each, HoldExpired | CommandApplied)]
+    assert [type(fact) for fact in facts] == [HoldExpired, CommandApplied, HoldExpired]
+    assert [each.action for each in said if isinstance(each, Decision)] == ["ENTER_SHORT", "FLATTEN"]
+    world = World(tmp_path / "again")
+    committed = Committed([*facts, *facts])
+    service = world.build(committed=committed)
+    service.start()
+    for bar in range(FIRST_BAR, FIRST_BAR + 3):
+        world.send(RISK_SIGNALS, signal(bar, commands_through=2 if bar == FIRST_BAR + 2 else 0))
+    world.feed(*live_session())
+    world.clock.now_ns += 3600 * 10**9
+    run_dry(service)
+    assert world.executions() == said
+    assert committed.left() == []
 
 
 def test_progress_is_told_and_told_again_at_the_start(world: World) -> None:

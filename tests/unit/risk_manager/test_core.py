@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from decimal import Decimal
+from random import Random
 from typing import Any
 
 import msgspec
@@ -14,6 +15,7 @@ from common.messages import BarStatus, ChangepointAction, Command, CommandKind, 
 from services.risk_manager import changepoint
 from services.risk_manager.core import MAX_BARS_AHEAD, GraceOver, Input, _take, step
 from services.risk_manager.portfolio import BarKey
+from services.risk_manager.recorded import recorded
 from services.risk_manager.state import Inbox, Memory, Params, RiskState, drop_reason, initial
 from tests.unit.risk_manager.builders import LIMITS, PAIRS, command, mark, params, thresholds
 
@@ -318,6 +320,50 @@ def test_no_order_of_arrival_changes_a_signal(data: st.DataObject) -> None:
     for answers in by_pair(signals).values():
         keys = [BarKey(signal.session, signal.bar) for signal in answers]
         assert keys == sorted(set(keys))
+
+
+def live_session() -> list[Input]:
+    """Four live bars: of the second a mark is late, of the third all but one, and an operator halts and resumes."""
+    bars = {bar: bar_of(bar, feed=Feed.LIVE) for bar in (7, 8, 9, 10)}
+    late, later = bars[8].pop(2), [bars[9].pop(0), bars[9].pop(0)]
+    return [
+        *bars[7],
+        *bars[8],
+        command(1, HALT),
+        GraceOver(BarKey(1, 8)),
+        late,
+        command(2, RESUME),
+        *bars[9],
+        GraceOver(BarKey(1, 9)),
+        *later,
+        command(3, HALT, PAIRS[0]),
+        *bars[10],
+    ]
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.randoms(use_true_random=False))
+def test_a_live_session_replays_from_its_signals(chance: Random) -> None:
+    """Late marks and commands act on the same bars again, in whatever order the marks and thresholds of the pairs come."""
+    session = live_session()
+    _, expected = run(params(), session)
+    assert [signal.marks_missing for signal in expected][::3] == [(), PAIRS[2:], PAIRS[:2], ()]
+    assert {signal.bar: signal.commands_through for signal in expected} == {7: 0, 8: 1, 9: 2, 10: 3}
+    commands = [message for message in session if isinstance(message, Command)]
+    lanes = [[message for message in session if isinstance(message, kind) and message.pair == pair] for kind in (Mark, Thresholds) for pair in PAIRS]
+    order: list[Input] = []
+    while left := [lane for lane in lanes if lane]:
+        order.append(chance.choice(left).pop(0))
+    _, replayed = run(params(recorded=recorded([*expected, *expected], commands)), order)
+    assert by_pair(replayed) == by_pair(expected)
+
+
+def test_a_replay_closes_no_bar_that_was_not_closed() -> None:
+    """Where the record ends, the replay ends too, though the marks of the next bar are there."""
+    _, expected = run(params(), bar_of(7))
+    state, replayed = run(params(recorded=recorded(expected, ())), [*bar_of(7), *bar_of(8)])
+    assert replayed == expected
+    assert state.portfolio.closed == BarKey(1, 7)
 
 
 def test_inputs_and_states_are_not_mutated() -> None:
