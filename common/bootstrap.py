@@ -33,6 +33,7 @@ from common.processor import Observer, Service, Transport, WallClock
 from common.runtime import GarbageCollection, Runtime
 from common.settings import Settings, load
 from common.settings_help import settings_text
+from common.topics import ALL_TOPICS
 from common.version import VERSION
 
 S = TypeVar("S", bound=Settings)
@@ -50,6 +51,9 @@ USUAL_PORTS = {
 
 #: From the request to stop to the end of the process, seconds; what is not done by then is cut off.
 STOP_TIMEOUT_S = 5.0
+
+#: Topics that are being made show within this time, seconds.
+TOPICS_PATIENCE_S = 5.0
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -251,7 +255,7 @@ def limits_of(settings: Settings) -> Limits:
 
 
 def connect(settings: Settings, name: str, instance: str) -> Transport:
-    """Reach Kafka; raises TransportError when that takes too long."""
+    """Reach Kafka; raises TransportError when that takes too long, ConfigurationError when it lacks topics."""
     transport = KafkaTransport(
         settings.kafka_bootstrap_servers,
         fetch_wait_max_ms=settings.kafka_fetch_wait_max_ms,
@@ -261,6 +265,7 @@ def connect(settings: Settings, name: str, instance: str) -> Transport:
         topic_prefix=settings.topic_prefix,
     )
     transport.connect(settings.kafka_startup_timeout_seconds)
+    transport.require_topics(ALL_TOPICS, TOPICS_PATIENCE_S)
     return transport
 
 

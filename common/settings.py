@@ -86,6 +86,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     topic_prefix: Annotated[str, setting("put before the names of topics and groups, to keep runs apart", "demo-1-", pattern=r"^[A-Za-z0-9._-]{0,100}$")] = ""
     kafka_fetch_wait_max_ms: Annotated[int, setting("longest wait of a fetch, ms; 1 to 5 with librdkafka's mock broker only", "500", ge=1)] = 500
     topic_partitions: Annotated[int, setting("partitions of each per-pair topic", "6", ge=1, le=1000)] = 6
+    topic_replication: Annotated[int, setting("copies of each partition, at most as many as there are brokers", "1", ge=1, le=10)] = 1
+    kafka_disk_gb: Annotated[float, setting("disk that all topics together may take on a broker, GB; 20 suits production", "20", gt=0, le=100_000)] = 3.0
     redis_url: Annotated[str, setting("Redis; empty for none", "redis://localhost:6379/0", pattern=r"^(rediss?://\S+)?$")] = "redis://localhost:6379/0"
     data_dir: Annotated[str, setting("folder of databases, writable", "var/data", min_length=1)] = "var/data"
     http_host: Annotated[str, setting("address that the HTTP server listens on", "127.0.0.1", min_length=1)] = "127.0.0.1"

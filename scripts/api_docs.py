@@ -117,10 +117,14 @@ def router_of(package: str) -> APIRouter | None:
 def topics_page() -> Iterator[str]:
     """List the topics."""
     yield "## Topics\n"
-    yield "Per-pair topics all have `TOPIC_PARTITIONS` partitions; a record's partition follows from its key.\n"
+    yield (
+        "`python -m common.topics apply` makes them, `check` says what differs, `plan` what `apply` would do. "
+        "Per-pair topics all have `TOPIC_PARTITIONS` partitions, the others one; a record's partition follows from its key. "
+        "All of them together fit `KAFKA_DISK_GB`.\n"
+    )
     yield table(
         ("topic", "key", "kept", "what", "messages"),
-        [(code(topic.name), topic.key, topic.retention.value, topic.purpose, ", ".join(map(_link, messages_of(topic)))) for topic in ALL_TOPICS],
+        [(code(topic.name), topic.key, topic.kept, topic.purpose, ", ".join(map(_link, messages_of(topic)))) for topic in ALL_TOPICS],
     )
 
 

@@ -6,20 +6,21 @@ from typing import TypeVar
 
 import confluent_kafka
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
-from confluent_kafka.admin import AdminClient
-from confluent_kafka.cimpl import NewTopic
 
-from common.errors import TransportError
+from common.errors import ConfigurationError, TransportError
 from common.io.kafka_consumers import Bounds, KafkaMember, KafkaReader, committed_offsets
 from common.io.kafka_producer import KafkaProducer
 from common.io.kafka_settings import LOGGER, connection_settings, log_error, member_settings, producer_settings, reader_settings
+from common.io.kafka_topics import TopicAdmin
 from common.processor import GroupListener, Position
-from common.topics import Retention, Topic
+from common.topics import Topic
+from common.topics.layout import Layout, specs_of
 
 R = TypeVar("R")
 
 REQUEST_TIMEOUT_S = 10.0
 LEADER_WAIT_S = 0.05
+LOOK_AGAIN_S = 0.2
 _LEADERLESS = (KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE)
 #: Offsets that ask a broker for the oldest and for the end.
 _OLDEST, _END = -2, -1
@@ -68,27 +69,21 @@ class KafkaTransport:
             else:
                 return
 
-    def ensure_topics(self, topics: Sequence[Topic], partitions: int) -> None:
-        """Create the topics that are missing; those that are not per pair get one partition. Needs a real broker."""
-        admin = AdminClient(dict(self._connection), logger=LOGGER)
-        wanted = [NewTopic(self._prefix + topic.name, partitions if topic.per_pair else 1, 1, config=_config_of(topic)) for topic in topics]
-        for name, future in admin.create_topics(wanted, request_timeout=REQUEST_TIMEOUT_S).items():
-            try:
-                future.result(REQUEST_TIMEOUT_S)
-            except KafkaException as error:
-                if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
-                    raise TransportError(f"topic {name} cannot be created: {error.args[0].str()}") from error
-        self._await_topics({topic.topic for topic in wanted})
+    def require_topics(self, topics: Sequence[Topic], patience_s: float) -> None:
+        """Raise ConfigurationError when one is missing, or per-pair topics have unequal numbers of partitions; those just made may need a moment."""
+        give_up_at = time.monotonic() + patience_s
+        while problem := self._problem_of(topics):
+            if time.monotonic() > give_up_at:
+                raise ConfigurationError([f"Kafka at {self._bootstrap_servers}: {problem}"])
+            time.sleep(LOOK_AGAIN_S)
+
+    def ensure_topics(self, topics: Sequence[Topic], partitions: int, *, disk_gb: float = 3.0) -> None:
+        """Create or change these topics as `common.topics` has them; those that are not per pair get one partition. Needs a real broker."""
+        TopicAdmin(self._connection).apply(specs_of(topics, Layout(partitions, disk_gb, prefix=self._prefix)))
 
     def delete_topics(self, topics: Sequence[Topic]) -> None:
         """Delete these topics with all they hold; those that are not there are no error. Needs a real broker."""
-        admin = AdminClient(dict(self._connection), logger=LOGGER)
-        for name, future in admin.delete_topics([self._prefix + topic.name for topic in topics], request_timeout=REQUEST_TIMEOUT_S).items():
-            try:
-                future.result(REQUEST_TIMEOUT_S)
-            except KafkaException as error:
-                if error.args[0].code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
-                    raise TransportError(f"topic {name} cannot be deleted: {error.args[0].str()}") from error
+        TopicAdmin(self._connection).delete([self._prefix + topic.name for topic in topics])
 
     def producer(self) -> KafkaProducer:
         """A new producer, connected."""
@@ -160,19 +155,23 @@ class KafkaTransport:
         for producer in self._producers:
             producer.serve()
 
-    def _await_topics(self, names: set[str]) -> None:
-        """A broker answers that a topic is made before it shows it."""
-        give_up_at = time.monotonic() + REQUEST_TIMEOUT_S
-        while missing := names - _ask("asking for the topics", lambda: self._control.list_topics(timeout=REQUEST_TIMEOUT_S)).topics.keys():
-            if time.monotonic() > give_up_at:
-                raise TransportError(f"topics {', '.join(sorted(missing))} were made but do not show")
-            time.sleep(LEADER_WAIT_S)
+    def _problem_of(self, topics: Sequence[Topic]) -> str:
+        """What is wrong with the topics, with the command that mends it; empty when nothing is."""
+        found = _ask("asking for the topics", lambda: self._control.list_topics(timeout=REQUEST_TIMEOUT_S)).topics
+        names = {topic: self._prefix + topic.name for topic in topics}
+        if missing := [name for name in names.values() if name not in found or not found[name].partitions]:
+            return f"{', '.join(missing)} missing: create the topics with `python -m common.topics apply`"
+        counts = {name: len(found[name].partitions) for topic, name in names.items() if topic.per_pair}
+        if len(set(counts.values())) > 1:
+            listed = ", ".join(f"{name} {count}" for name, count in counts.items())
+            return f"per-pair topics must have equally many partitions, but have {listed}: see `python -m common.topics check`"
+        return ""
 
     def _count(self, topic: Topic) -> int:
         name = self._prefix + topic.name
         found = _ask(f"asking for {name}", lambda: self._control.list_topics(name, timeout=REQUEST_TIMEOUT_S)).topics[name]
         if found.error is not None or not found.partitions:
-            raise TransportError(f"topic {name} does not exist at {self._bootstrap_servers}; create the topics first")
+            raise TransportError(f"topic {name} does not exist at {self._bootstrap_servers}; create the topics with `python -m common.topics apply`")
         return len(found.partitions)
 
     def _bounds(self, topic: Topic, partitions: Sequence[int]) -> Bounds:
@@ -198,9 +197,3 @@ def _ask(what: str, request: Callable[[], R]) -> R:
             if error.args[0].code() not in _LEADERLESS or time.monotonic() > give_up_at:
                 raise TransportError(f"{what}: {error.args[0].str()}") from error
         time.sleep(LEADER_WAIT_S)
-
-
-def _config_of(topic: Topic) -> dict[str, str]:
-    if topic.retention is Retention.COMPACTED:
-        return {"cleanup.policy": "compact", "min.cleanable.dirty.ratio": "0.1", "segment.ms": "600000", "segment.bytes": "16777216"}
-    return {}

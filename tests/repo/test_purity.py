@@ -14,6 +14,7 @@ EDGES = (
     "common/io/*.py",
     "common/bootstrap.py",
     "common/runtime.py",
+    "common/topics/__main__.py",
     "services/*/__main__.py",
     "services/*/edge.py",
     "services/*/diagnostics.py",
