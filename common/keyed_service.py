@@ -21,6 +21,7 @@ from common.messages import BarClose, HedgeRatio, HedgeRatioClose, Message, Thre
 from common.processor import Consumer, Health, Model, Observer, Position, Producer, Record, Transport, WallClock
 from common.snapshots import StateTopic, seal
 from common.topics import DEAD_LETTERS, Topic
+from common.trace import NO_TRACE, Trace
 
 S = TypeVar("S", bound=msgspec.Struct)
 
@@ -238,7 +239,7 @@ class KeyedService(Generic[S]):
             return
         state, outputs = self._model.step(slot.state, message)
         for output in outputs:
-            self._send(self._output_topic, slot.pair, output, read_at_ns=record.read_at_ns)
+            self._send(self._output_topic, slot.pair, output, trace=record.trace.with_hop(self._now_ns, self._clock()))
         tally.outputs += len(outputs)
         slot.state, slot.offset, slot.dirty = state, record.offset, True
         if self._summary and self._now_ns - slot.shown_at_ns >= SUMMARY_INTERVAL_NS:
@@ -249,10 +250,10 @@ class KeyedService(Generic[S]):
         self._send(DEAD_LETTERS, record.topic.name, dead_letter(self.name, record, error))
         self._observer.count("crypto_bot_dead_letters_total", source=record.topic.name, reason=error.reason)
 
-    def _send(self, topic: Topic, key: str, message: Message, *, partition: int | None = None, read_at_ns: int = 0) -> None:
+    def _send(self, topic: Topic, key: str, message: Message, *, partition: int | None = None, trace: Trace = NO_TRACE) -> None:
         if self._producer is None:
             raise TransportError(f"{self.name} has not been started")
-        self._producer.send(topic, key, encode(message), partition=partition, read_at_ns=read_at_ns)
+        self._producer.send(topic, key, encode(message), partition=partition, trace=trace)
 
     def _report(self, records: Sequence[Record], tally: _Tally) -> None:
         self._observer.count("crypto_bot_records_consumed_total", len(records), topic=self._input_topic.name)
@@ -260,7 +261,7 @@ class KeyedService(Generic[S]):
             self._observer.count("crypto_bot_records_produced_total", tally.outputs, topic=self._output_topic.name)
         for reason, amount in tally.dropped.items():
             self._observer.count("crypto_bot_records_dropped_total", amount, topic=self._input_topic.name, reason=reason)
-        if oldest := records[0].read_at_ns:
+        if oldest := records[0].trace.read_at_ns:
             self._observer.observe("crypto_bot_input_age_seconds", (self._now_ns - oldest) / NANOSECONDS)
 
     # Snapshots

@@ -11,6 +11,7 @@ import msgspec
 
 from common.messages import Message
 from common.topics import Topic
+from common.trace import NO_TRACE, Trace
 
 S = TypeVar("S", bound=msgspec.Struct)
 
@@ -23,8 +24,8 @@ class Record(NamedTuple):
     offset: int
     key: str
     value: bytes
-    #: Wall time at which the oldest frame behind this record was read from the socket, ns; 0 when unknown.
-    read_at_ns: int = 0
+    #: When the oldest frame behind this record was read from the socket, and when each service had it; empty when unknown.
+    trace: Trace = NO_TRACE
 
 
 class Output(NamedTuple):
@@ -47,7 +48,7 @@ class Position(NamedTuple):
 class Producer(Protocol):
     """Publishes records, in order per partition, at least once."""
 
-    def send(self, topic: Topic, key: str, value: bytes, *, partition: int | None = None, read_at_ns: int = 0) -> None:
+    def send(self, topic: Topic, key: str, value: bytes, *, partition: int | None = None, trace: Trace = NO_TRACE) -> None:
         """Hand over a record; blocks while the queue is full. Raises DeliveryFailed once an earlier one was lost."""
         ...
 

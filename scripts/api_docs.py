@@ -138,7 +138,8 @@ def messages_page() -> Iterator[str]:
     yield (
         "JSON; `type` holds the tag. Prices, quantities and money are decimals written as text, statistics are floats, times are integer ns UTC. "
         "A new field has a default, an unknown one is ignored. "
-        "The header `read-at-ns` carries the wall time at which the oldest frame behind a record was read.\n"
+        "The header `trace` carries wall times in ns, 8 bytes each, big-endian: when the oldest frame behind a record was read, which also names the trace, "
+        "and when each service sent it and had it in hand.\n"
     )
     shown: list[type[msgspec.Struct]] = []
     for topic in ALL_TOPICS:

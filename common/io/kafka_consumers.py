@@ -7,9 +7,10 @@ import confluent_kafka
 from confluent_kafka import OFFSET_INVALID, KafkaError, KafkaException, Message, TopicPartition
 
 from common.errors import InvariantBroken, TransportError
-from common.io.kafka_settings import LOGGER, READ_AT_HEADER, log_error
+from common.io.kafka_settings import LOGGER, TRACE_HEADER, log_error
 from common.processor import GroupListener, Position, Record
 from common.topics import Topic
+from common.trace import NO_TRACE, Trace
 
 #: The first and last-plus-one offset of partitions.
 Bounds = Mapping[int, tuple[int, int]]
@@ -243,9 +244,9 @@ def committed_offsets(client: confluent_kafka.Consumer, places: list[TopicPartit
 
 def _record(topics: Mapping[str, Topic], message: Any) -> Record:
     headers = message.headers()
-    read_at_ns = next((int.from_bytes(value, "big") for name, value in headers if name == READ_AT_HEADER), 0) if headers else 0
+    trace = next((Trace.of(value) for name, value in headers if name == TRACE_HEADER and value), NO_TRACE) if headers else NO_TRACE
     key, value = message.key(), message.value()
-    return Record(topics[message.topic()], message.partition(), message.offset(), key.decode(errors="replace") if key else "", value or b"", read_at_ns)
+    return Record(topics[message.topic()], message.partition(), message.offset(), key.decode(errors="replace") if key else "", value or b"", trace)
 
 
 def _log_commit(error: KafkaError | None, _partitions: Sequence[TopicPartition]) -> None:

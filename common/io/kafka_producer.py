@@ -12,9 +12,10 @@ import confluent_kafka
 from confluent_kafka import KafkaError, KafkaException, Message
 
 from common.errors import DeliveryFailed, TransportError
-from common.io.kafka_settings import DELIVERY_TIMEOUT_MS, LOGGER, READ_AT_HEADER, log_error
+from common.io.kafka_settings import DELIVERY_TIMEOUT_MS, LOGGER, TRACE_HEADER, log_error
 from common.io.limits import require_size
 from common.topics import Topic
+from common.trace import NO_TRACE, Trace
 
 Headers = list[tuple[str, str | bytes | None]]
 
@@ -32,11 +33,11 @@ class KafkaProducer:
         """Connect and fetch what the first record would wait for."""
         self._client.list_topics(timeout=timeout_s)
 
-    def send(self, topic: Topic, key: str, value: bytes, *, partition: int | None = None, read_at_ns: int = 0) -> None:
+    def send(self, topic: Topic, key: str, value: bytes, *, partition: int | None = None, trace: Trace = NO_TRACE) -> None:
         """Hand over a record."""
         require_size(topic, key, value)
         self.check()
-        headers: Headers | None = [(READ_AT_HEADER, read_at_ns.to_bytes(8, "big"))] if read_at_ns else None
+        headers: Headers | None = [(TRACE_HEADER, trace)] if trace else None
         give_up_at: float | None = None
         while not self._queued(topic, key, value, -1 if partition is None else partition, headers):
             give_up_at = give_up_at or time.monotonic() + DELIVERY_TIMEOUT_MS / 1000

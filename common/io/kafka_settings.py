@@ -7,8 +7,8 @@ from typing import Any
 from confluent_kafka import KafkaError
 
 LOGGER = logging.getLogger("common.io.kafka")
-#: The header that carries `Record.read_at_ns`, 8 bytes, big-endian.
-READ_AT_HEADER = "read-at-ns"
+#: The header that carries `Record.trace`.
+TRACE_HEADER = "trace"
 #: A record that is not acknowledged by then ends the process; its restart replays.
 DELIVERY_TIMEOUT_MS = 120_000
 

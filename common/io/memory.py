@@ -13,6 +13,7 @@ from common.io.limits import require_size
 from common.io.memory_broker import Log, MemoryBroker
 from common.processor import GroupListener, Position, Record
 from common.topics import Topic
+from common.trace import NO_TRACE, Trace
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,17 +213,17 @@ class _Producer:
     def __init__(self, transport: "MemoryTransport") -> None:
         self._broker = transport.broker
         self._faults = transport.faults
-        self._held: deque[tuple[Topic, int, str, bytes, int]] = deque()
+        self._held: deque[tuple[Topic, int, str, bytes, Trace]] = deque()
 
-    def send(self, topic: Topic, key: str, value: bytes, *, partition: int | None = None, read_at_ns: int = 0) -> None:
+    def send(self, topic: Topic, key: str, value: bytes, *, partition: int | None = None, trace: Trace = NO_TRACE) -> None:
         require_size(topic, key, value)
         if partition is None:
             partition = self._broker.partition_of(key)
         if self._faults.hold:
-            self._held.append((topic, partition, key, value, read_at_ns))
+            self._held.append((topic, partition, key, value, trace))
             self.deliver()
         else:
-            self._write(topic, partition, key, value, read_at_ns)
+            self._write(topic, partition, key, value, trace)
 
     def deliver(self) -> None:
         """Write what is held, as far as the faults let it."""
@@ -240,10 +241,10 @@ class _Producer:
         """End as a killed process does: what is held is lost."""
         self._held.clear()
 
-    def _write(self, topic: Topic, partition: int, key: str, value: bytes, read_at_ns: int) -> None:
-        self._broker.append(topic, partition, key, value, read_at_ns)
+    def _write(self, topic: Topic, partition: int, key: str, value: bytes, trace: Trace) -> None:
+        self._broker.append(topic, partition, key, value, trace)
         if self._faults.duplicate and self._faults.duplicate():
-            self._broker.append(topic, partition, key, value, read_at_ns)
+            self._broker.append(topic, partition, key, value, trace)
 
 
 class MemoryTransport:

@@ -8,6 +8,7 @@ from typing import Protocol
 from common.errors import TransportError
 from common.processor import Record
 from common.topics import Topic
+from common.trace import NO_TRACE, Trace
 
 
 class Joining(Protocol):
@@ -86,12 +87,12 @@ class MemoryBroker:
             partition = self._partition_of[key] = zlib.crc32(key.encode()) % self.partitions
         return partition
 
-    def append(self, topic: Topic, partition: int, key: str, value: bytes, read_at_ns: int = 0) -> None:
+    def append(self, topic: Topic, partition: int, key: str, value: bytes, trace: Trace = NO_TRACE) -> None:
         """Write a record at the end of a partition."""
         with self.changed:
             log = self.log(topic, partition)
             records = log.records
-            records.append(Record(topic, partition, log.first_offset + len(records), key, value, read_at_ns))
+            records.append(Record(topic, partition, log.first_offset + len(records), key, value, trace))
             if self._waiting:
                 self.changed.notify_all()
 

@@ -16,6 +16,7 @@ from common.codec import encode
 from common.errors import ConfigurationError
 from common.processor import Output, Position, Producer
 from common.topics import ALL_TOPICS
+from common.trace import NO_TRACE, Trace
 
 _TOPICS = {topic.name: topic for topic in ALL_TOPICS}
 
@@ -26,6 +27,10 @@ CREATE TABLE outbox (
     id INTEGER PRIMARY KEY AUTOINCREMENT, topic TEXT NOT NULL, key TEXT NOT NULL, "partition" INTEGER, value BLOB NOT NULL, read_at_ns INTEGER NOT NULL
 ) STRICT;
 """
+
+
+#: A step of the outbox that came after the services' first schemas; they name it in their migrations, in the order of time.
+OUTBOX_TRACE = "ALTER TABLE outbox ADD COLUMN trace BLOB NOT NULL DEFAULT x''; ALTER TABLE outbox DROP COLUMN read_at_ns"
 
 
 class _Lock:
@@ -119,20 +124,20 @@ class Database:
 
     # Outbox: what is published after the commit.
 
-    def enqueue(self, outputs: Sequence[Output], *, read_at_ns: int = 0) -> None:
+    def enqueue(self, outputs: Sequence[Output], *, trace: Trace = NO_TRACE) -> None:
         """Put messages into the outbox; call inside a transaction."""
         self._connection.executemany(
-            'INSERT INTO outbox (topic, key, "partition", value, read_at_ns) VALUES (?, ?, ?, ?, ?)',
-            [(output.topic.name, output.key, output.partition, encode(output.message), read_at_ns) for output in outputs],
+            'INSERT INTO outbox (topic, key, "partition", value, trace) VALUES (?, ?, ?, ?, ?)',
+            [(output.topic.name, output.key, output.partition, encode(output.message), trace) for output in outputs],
         )
 
     def publish(self, producer: Producer) -> int:
         """Hand what is new in the outbox to the producer; returns how many."""
         rows = self._connection.execute(
-            'SELECT id, topic, key, "partition", value, read_at_ns FROM outbox WHERE id > ? ORDER BY id', (self._sent_through,)
+            'SELECT id, topic, key, "partition", value, trace FROM outbox WHERE id > ? ORDER BY id', (self._sent_through,)
         ).fetchall()
-        for number, topic, key, partition, value, read_at_ns in rows:
-            producer.send(_TOPICS[topic], key, value, partition=partition, read_at_ns=read_at_ns)
+        for number, topic, key, partition, value, trace in rows:
+            producer.send(_TOPICS[topic], key, value, partition=partition, trace=Trace(trace))
             self._sent_through = number
         return len(rows)
 

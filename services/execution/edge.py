@@ -23,7 +23,7 @@ from services.execution import views
 from services.execution.committed import Committed
 from services.execution.engine import Engine
 from services.execution.hold import Held
-from services.execution.latency import LatencyDigest
+from services.execution.latency import HopLatency, LatencyDigest
 from services.execution.ledger import Batch, Ledger
 from services.execution.offsets import Brake, Offsets
 from services.execution.params import params_of
@@ -80,7 +80,7 @@ class ExecutionService:
         self._settings, self._transport, self._observer, self._clock = settings, transport, observer, clock
         self._rules, self._ledger = rules, ledger
         self._decoders: dict[Topic, Decoder[Any]] = {topic: decoder_of(topic) for topic in _INPUTS}
-        self._latency = LatencyDigest()
+        self.latency = HopLatency()
         self._orders: dict[str, OrderEvent] = {}
         self._batch = Batch()
         self._progress: dict[str, int] = {}
@@ -115,7 +115,7 @@ class ExecutionService:
         records = self._consumer.poll(self._patience_s(timeout_s))
         now_ns = self._clock()
         for record in records:
-            self._route(record)
+            self._route(record, now_ns)
         self._engine.advance(now_ns)
         self._count(records)
         self._commit()
@@ -159,13 +159,13 @@ class ExecutionService:
         """One for life, however often `start` is tried: what the ledger has handed over is with it."""
         return self._transport.producer()
 
-    def _route(self, record: Record) -> None:
+    def _route(self, record: Record, now_ns: int) -> None:
         """Hand a record to the engine; what cannot be used becomes a dead letter."""
         self._offsets.read(record)
         try:
             message = self._decoders[record.topic].decode(record.value)
             if record.topic == HEDGE_RATIOS:
-                self._engine.take_hedge(Held(message, record.partition, record.offset, record.read_at_ns))
+                self._engine.take_hedge(Held(message, record.partition, record.offset, record.trace.with_time(now_ns)))
             elif record.topic == COMMANDS:
                 self._engine.take_command(message)
             elif isinstance(message, RiskSignal) and self._engine.take_signal(message):
@@ -180,7 +180,7 @@ class ExecutionService:
         if not (engine.urgent or batch.signals or batch.dead_letters):
             return
         began_ns = self._clock()
-        batch.outputs = list(engine.outputs)
+        batch.outputs = [(outputs, trace.with_time(began_ns)) for outputs, trace in engine.outputs]
         batch.positions = self._offsets.to_store(engine.held_from())
         batch.states = engine.taken()
         self._ledger.commit(batch)
@@ -201,12 +201,13 @@ class ExecutionService:
     def _observe_decisions(self) -> None:
         """Time from the socket to the decision, published if there was one."""
         now_ns = self._clock()
-        for read_at_ns in self._engine.decided_read_at_ns:
-            if read_at_ns > 0:
-                self._observer.observe("crypto_bot_tick_to_decision_seconds", (now_ns - read_at_ns) / NANOSECONDS)
-                self._latency.add((now_ns - read_at_ns) / 1e6)
-        self._unreported_ticks += len(self._engine.decided_read_at_ns)
-        self._engine.decided_read_at_ns.clear()
+        for trace in self._engine.decided_traces:
+            if trace:
+                self._observer.observe("crypto_bot_tick_to_decision_seconds", (now_ns - trace.read_at_ns) / NANOSECONDS)
+                for hop, duration_ns in self.latency.add(trace, now_ns):
+                    self._observer.observe("crypto_bot_hop_seconds", duration_ns / NANOSECONDS, hop=hop)
+        self._unreported_ticks += len(self._engine.decided_traces)
+        self._engine.decided_traces.clear()
         self._progress.update(self._engine.decided)
         self._engine.decided.clear()
 
@@ -272,7 +273,7 @@ class ExecutionService:
         self._observer.gauge("crypto_bot_consumer_lag_records", consumer.lag() if consumer else 0)
         self._orders = dict(list(self._orders.items())[-RECENT_ORDERS:])
         self.snapshot.orders = tuple(self._orders.values())
-        self.snapshot.latency_ms = self._latency.summary()
+        self.snapshot.latency_ms = self.latency.end_to_end.summary()
 
 
 def build(settings: ExecutionSettings, context: Context) -> ExecutionService:
@@ -313,6 +314,11 @@ def routes(service: Service, _settings: ExecutionSettings) -> fastapi.APIRouter:
     def profit() -> dict[str, Any]:
         """Profit per pair and in total: gross + fees + funding = net."""
         return views.profit(snapshot.states)
+
+    @router.get("/latency")
+    def latency() -> dict[str, Any]:
+        """Time from the socket to the decision, whole and per hop, as counts in buckets: a difference of two answers is what lies between them."""
+        return service.latency.counts()
 
     @router.get("/pairs/{pair}/explain")
     def explain(pair: str) -> dict[str, Any]:

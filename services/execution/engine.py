@@ -6,6 +6,7 @@ from decimal import Decimal, InvalidOperation
 
 from common.errors import InvalidRecord
 from common.messages import PORTFOLIO, BarClose, Command, Execution, Feed, HedgeRatio, HedgeRatioClose, RiskSignal, Tick
+from common.trace import NO_TRACE, Trace
 from services.execution import processor
 from services.execution.committed import Committed
 from services.execution.hold import Held, PairQueue, drop_reason, release
@@ -37,9 +38,9 @@ class Engine:
         self._touched: set[str] = set()
         self._changed: set[str] = set()
         self.urgent = False
-        self.outputs: list[tuple[Sequence[Execution], int]] = []
-        #: When the socket was read for each tick that was decided, ns.
-        self.decided_read_at_ns: list[int] = []
+        self.outputs: list[tuple[Sequence[Execution], Trace]] = []
+        #: Of each tick that was decided.
+        self.decided_traces: list[Trace] = []
         #: The last seq that was decided, by pair.
         self.decided: dict[str, int] = {}
         self.dropped: Counter[str] = Counter()
@@ -79,7 +80,7 @@ class Engine:
         if self._committed:
             return
         for pair in self.params if command.target == PORTFOLIO else (command.target,):
-            self._apply(pair, processor.obey(self.params[pair], self.states[pair], command), 0)
+            self._apply(pair, processor.obey(self.params[pair], self.states[pair], command))
         self.urgent = True
 
     def advance(self, now_ns: int) -> None:
@@ -138,7 +139,7 @@ class Engine:
     def _expire(self, pair: str) -> None:
         """Begin a bar whose signal has not come in time. The next bar has its own time to wait."""
         bar, _ = self._waiting_since.pop(pair)
-        self._apply(pair, processor.expire(self.params[pair], self.states[pair], bar), 0)
+        self._apply(pair, processor.expire(self.params[pair], self.states[pair], bar))
         self._drain(pair)
 
     def _drain(self, pair: str) -> None:
@@ -160,22 +161,22 @@ class Engine:
         """A replay: what the record says happened between the last record and the next."""
         queue = self._queues[pair]
         while self._committed and (result := self._committed.apply_next(self.params[pair], self.states[pair], queue.head.message if queue else None)):
-            self._apply(pair, result, 0)
+            self._apply(pair, result)
 
     def _step(self, pair: str, held: Held, signal: RiskSignal | None) -> None:
         before, message = self.states[pair], held.message
-        self._apply(pair, processor.step(self.params[pair], before, message, signal), held.read_at_ns)
+        self._apply(pair, processor.step(self.params[pair], before, message, signal), held.trace)
         seq = self.states[pair].last_seq
         self.decided[pair] = seq
         self.gaps += seq > before.last_seq + 1 and before.last_seq >= 0
         if isinstance(message, HedgeRatio):
-            self.decided_read_at_ns.append(held.read_at_ns)
+            self.decided_traces.append(held.trace)
 
-    def _apply(self, pair: str, result: tuple[PairState, Sequence[Execution]], read_at_ns: int) -> None:
+    def _apply(self, pair: str, result: tuple[PairState, Sequence[Execution]], trace: Trace = NO_TRACE) -> None:
         self.states[pair], outputs = result
         self._changed.add(pair)
         if outputs:
-            self.outputs.append((outputs, read_at_ns))
+            self.outputs.append((outputs, trace))
             self.urgent = True
 
     def _require_pair(self, pair: str) -> None:

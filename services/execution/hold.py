@@ -11,6 +11,7 @@ from typing import NamedTuple
 from common.errors import InvalidRecord
 from common.market import bar_end_ns
 from common.messages import BarClose, BarStatus, Feed, HedgeMessage, HedgeRatio, HedgeRatioClose, ModelStatus, RiskSignal
+from common.trace import NO_TRACE, Trace
 from services.execution.state import PairState, where
 
 #: A record further ahead than this is broken; ingestion starts a new session long before.
@@ -26,8 +27,8 @@ class Held(NamedTuple):
     message: HedgeMessage
     partition: int
     offset: int
-    #: Wall time at which the frame behind it was read from the socket.
-    read_at_ns: int
+    #: Up to the time at which this service had it in hand.
+    trace: Trace = NO_TRACE
 
 
 class Release(NamedTuple):

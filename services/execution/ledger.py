@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 
 from common.errors import InvariantBroken
-from common.io.sqlite import Database
+from common.io.sqlite import OUTBOX_TRACE, Database
 from common.messages import (
     CommandApplied,
     Decision,
@@ -32,6 +32,7 @@ from common.messages import (
 )
 from common.processor import Output, Position, Producer
 from common.topics import EXECUTIONS
+from common.trace import Trace
 from services.execution.state import PairState
 
 _SCHEMA = """
@@ -112,8 +113,8 @@ class Batch:
     """What one transaction holds."""
 
     states: dict[str, PairState] = field(default_factory=dict)
-    #: What happened, each with the wall time at which its cause was read from the socket.
-    outputs: list[tuple[Sequence[Execution], int]] = field(default_factory=list)
+    #: What happened, each with the trace of its cause.
+    outputs: list[tuple[Sequence[Execution], Trace]] = field(default_factory=list)
     signals: list[tuple[RiskSignal, bytes]] = field(default_factory=list)
     dead_letters: list[Output] = field(default_factory=list)
     positions: Sequence[Position] = ()
@@ -126,7 +127,7 @@ class Ledger:
         """Open or make the file; raises ConfigurationError when another process has it or it belongs to another account."""
         self._state_decoder = msgspec.json.Decoder(PairState)
         self._encoder = msgspec.json.Encoder()
-        self._database = Database(path, holder="execution-service", migrations=(_SCHEMA,), stamp=stamp, synchronous=synchronous)
+        self._database = Database(path, holder="execution-service", migrations=(_SCHEMA, OUTBOX_TRACE), stamp=stamp, synchronous=synchronous)
         self.path = path
 
     def states(self) -> dict[str, PairState]:
@@ -159,8 +160,8 @@ class Ledger:
                 self._save_states(connection, batch.states)
                 self._save_signals(connection, batch.signals)
                 self._record(connection, (output for outputs, _ in batch.outputs for output in outputs))
-                for outputs, read_at_ns in batch.outputs:
-                    self._database.enqueue([Output(EXECUTIONS, output.pair, output) for output in outputs], read_at_ns=read_at_ns)
+                for outputs, trace in batch.outputs:
+                    self._database.enqueue([Output(EXECUTIONS, output.pair, output) for output in outputs], trace=trace)
                 self._database.enqueue(batch.dead_letters)
                 self._database.set_positions(batch.positions)
         except sqlite3.IntegrityError as error:

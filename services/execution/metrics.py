@@ -6,6 +6,13 @@ METRICS = (
     Metric(
         "crypto_bot_tick_to_decision_seconds", MetricKind.HISTOGRAM, "from reading a frame off the socket to the decision on its tick", (), END_TO_END_BUCKETS
     ),
+    Metric(
+        "crypto_bot_hop_seconds",
+        MetricKind.HISTOGRAM,
+        "where the time from the socket to the decision goes: in a service, or on the way between two",
+        ("hop",),
+        END_TO_END_BUCKETS,
+    ),
     Metric("crypto_bot_decisions_total", MetricKind.COUNTER, "decisions to act", ("pair", "action")),
     Metric("crypto_bot_orders_total", MetricKind.COUNTER, "order events", ("pair", "status")),
     Metric("crypto_bot_fills_total", MetricKind.COUNTER, "fills", ("pair",)),

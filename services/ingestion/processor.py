@@ -10,6 +10,7 @@ from common.messages import Feed, Mark, Progress
 from common.processor import Consumer, Health, Observer, Position, Producer, Transport, WallClock
 from common.settings import Market
 from common.topics import DEAD_LETTERS, EXECUTIONS, TICKS
+from common.trace import Trace
 from services.ingestion.bars import BarParams
 from services.ingestion.ingestor import Block, Ingestor
 from services.ingestion.intake import SERVICE, IntakeParams
@@ -171,7 +172,8 @@ class IngestionService:
         due = len(outputs)
         while outputs:
             emission = outputs[0]
-            producer.send(TICKS, emission.key, encode(emission.message), read_at_ns=emission.read_at_ns)
+            trace = Trace.begin(emission.read_at_ns)
+            producer.send(TICKS, emission.key, encode(emission.message), trace=trace.with_time(self._clock()))
             outputs.popleft()
             if emission.barrier:
                 producer.flush()

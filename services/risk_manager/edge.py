@@ -17,6 +17,7 @@ from common.messages import PORTFOLIO, Command, CommandKind, ExecutionMessage, F
 from common.processor import Consumer, Health, Observer, Output, Producer, Record, Service, Transport, WallClock
 from common.settings import require_writable
 from common.topics import COMMANDS, DEAD_LETTERS, EXECUTIONS, RISK_SIGNALS, VOLATILITY_THRESHOLDS
+from common.trace import NO_TRACE, Trace
 from services.risk_manager.core import GraceOver, Input, step
 from services.risk_manager.desk import Desk, NotRecordedError, Request
 from services.risk_manager.places import Places
@@ -73,7 +74,7 @@ class RiskManagerService:
         self._places = Places(())
         self._audit: tuple[Command, ...] = ()
         self._last_command_id = 0
-        self._outputs: list[tuple[Output, int]] = []
+        self._outputs: list[tuple[Output, Trace]] = []
         self._grace: tuple[BarKey, int] | None = None
         self._ticked_at_ns = 0
 
@@ -158,7 +159,7 @@ class RiskManagerService:
                 self._take_in(record, message)
         except InvalidRecord as error:
             self._places.pass_over(record)
-            self._outputs.append((Output(DEAD_LETTERS, record.topic.name, dead_letter(self.name, record, error)), record.read_at_ns))
+            self._outputs.append((Output(DEAD_LETTERS, record.topic.name, dead_letter(self.name, record, error)), NO_TRACE))
             self._observer.count("crypto_bot_dead_letters_total", source=record.topic.name, reason=error.reason)
 
     def _decode(self, record: Record) -> Mark | Thresholds | None:
@@ -175,13 +176,13 @@ class RiskManagerService:
             self._places.pass_over(record)
             self._observer.count("crypto_bot_records_dropped_total", topic=record.topic.name, reason=reason)
             return
-        self._apply(message, record.read_at_ns)
+        self._apply(message, record.trace.with_time(self._clock()))
         self._places.hold(record, message)
 
-    def _apply(self, message: Input, read_at_ns: int = 0) -> None:
+    def _apply(self, message: Input, trace: Trace = NO_TRACE) -> None:
         before = self._known_state()
         self._state, signals = step(self._params, before, message)
-        self._outputs += [(Output(RISK_SIGNALS, signal.pair, signal), read_at_ns) for signal in signals]
+        self._outputs += [(Output(RISK_SIGNALS, signal.pair, signal), trace) for signal in signals]
         report_step(self._observer, before, self._state, signals)
 
     # Live: marks that do not come
@@ -217,7 +218,7 @@ class RiskManagerService:
         ]
         for command in commands:
             self._apply(command)
-            self._outputs.append((Output(COMMANDS, command.target, command, COMMANDS_PARTITION), 0))
+            self._outputs.append((Output(COMMANDS, command.target, command, COMMANDS_PARTITION), NO_TRACE))
         try:
             self._save(commands)
         except Exception as error:
@@ -237,8 +238,9 @@ class RiskManagerService:
     def _save(self, commands: Sequence[Command] = ()) -> None:
         """State, positions and what is to be published, all or nothing."""
         assert self._store is not None
-        state = self._known_state()
-        self._store.save(state, self._places.positions(state), self._outputs, commands)
+        state, now_ns = self._known_state(), self._clock()
+        outputs = [(output, trace.with_time(now_ns)) for output, trace in self._outputs]
+        self._store.save(state, self._places.positions(state), outputs, commands)
         for topic in (RISK_SIGNALS, COMMANDS):
             if amount := sum(output.topic == topic for output, _ in self._outputs):
                 self._observer.count("crypto_bot_records_produced_total", amount, topic=topic.name)
@@ -273,7 +275,7 @@ class RiskManagerService:
         return self._state
 
     def _report(self, records: Sequence[Record], now_ns: int) -> None:
-        if oldest := min((record.read_at_ns for record in records if record.read_at_ns), default=0):
+        if oldest := min((record.trace.read_at_ns for record in records if record.trace), default=0):
             self._observer.observe("crypto_bot_input_age_seconds", (now_ns - oldest) / NANOSECONDS)
 
 

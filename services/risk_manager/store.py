@@ -7,9 +7,10 @@ from typing import Any
 import msgspec
 
 from common.errors import ConfigurationError
-from common.io.sqlite import Database
+from common.io.sqlite import OUTBOX_TRACE, Database
 from common.messages import Command, CommandKind
 from common.processor import Output, Position, Producer
+from common.trace import Trace
 from services.risk_manager.portfolio import Portfolio, keep_only
 from services.risk_manager.state import Close, Memory, Params, RiskState, initial
 
@@ -29,7 +30,7 @@ class RiskStore:
     def __init__(self, folder: Path, stamp: Mapping[str, str], *, synchronous: str = "FULL") -> None:
         """Open or make risk.db; raises ConfigurationError when it is in use, foreign or damaged."""
         path = folder / "risk.db"
-        self._database = Database(path, holder="risk-manager-service", migrations=[_SCHEMA], stamp=stamp, synchronous=synchronous)
+        self._database = Database(path, holder="risk-manager-service", migrations=[_SCHEMA, OUTBOX_TRACE], stamp=stamp, synchronous=synchronous)
         self._path = path
         self._saved: dict[str, msgspec.Struct | None] = {}
         self._saved_positions: set[Position] = set()
@@ -67,8 +68,8 @@ class RiskStore:
         assert isinstance(newest, int)
         return newest
 
-    def save(self, state: RiskState, positions: Sequence[Position], outputs: Sequence[tuple[Output, int]] = (), commands: Sequence[Command] = ()) -> None:
-        """Commit what changed and what is to be published of it, each output with the wall time its input was read at."""
+    def save(self, state: RiskState, positions: Sequence[Position], outputs: Sequence[tuple[Output, Trace]] = (), commands: Sequence[Command] = ()) -> None:
+        """Commit what changed and what is to be published of it, each output with the trace of its input."""
         entries: dict[str, msgspec.Struct | None] = dict(_entries(state))
         changed = [(name, msgspec.json.encode(entry)) for name, entry in entries.items() if self._saved.get(name) is not entry]
         gone = [(name,) for name in self._saved.keys() - entries.keys()]
@@ -78,8 +79,8 @@ class RiskStore:
             connection.executemany("DELETE FROM state WHERE name = ?", gone)
             connection.executemany("INSERT INTO commands VALUES (?, ?, ?, ?, ?, ?)", [_row(command) for command in commands])
             self._database.set_positions(moved)
-            for output, read_at_ns in outputs:
-                self._database.enqueue((output,), read_at_ns=read_at_ns)
+            for output, trace in outputs:
+                self._database.enqueue((output,), trace=trace)
         self._saved, self._saved_positions = entries, set(positions)
 
     def publish(self, producer: Producer) -> int:

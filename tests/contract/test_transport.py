@@ -9,6 +9,7 @@ from common.errors import InvalidRecord, InvariantBroken, TransportError
 from common.io.limits import MAX_RECORD_BYTES
 from common.processor import Consumer, Position, Record, Transport
 from common.topics import Topic
+from common.trace import Trace
 from tests.contract.conftest import PARTITIONS, Arena
 
 PATIENCE_S = 20.0
@@ -96,16 +97,16 @@ def test_keeps_the_order_of_a_key(arena: Arena) -> None:
         assert offsets == list(range(len(offsets)))
 
 
-def test_carries_key_value_and_read_time(arena: Arena) -> None:
-    """What was sent arrives unchanged, the read time beside it."""
+def test_carries_key_value_and_trace(arena: Arena) -> None:
+    """What was sent arrives unchanged, the trace beside it."""
     topic, transport = arena.topic(), arena.transport()
-    producer = transport.producer()
-    producer.send(topic, "ETHUSDT-BTCUSDT", b'{"a": "\xc3\xa4"}', partition=2, read_at_ns=1_700_000_000_123_456_789)
+    producer, trace = transport.producer(), Trace.begin(1_700_000_000_123_456_789).with_time(1_700_000_000_123_500_000)
+    producer.send(topic, "ETHUSDT-BTCUSDT", b'{"a": "\xc3\xa4"}', partition=2, trace=trace)
     producer.send(topic, "", b"", partition=2)
     records = read(transport.reader(from_start(topic)), 2)
     assert records == [
-        Record(topic, 2, 0, "ETHUSDT-BTCUSDT", b'{"a": "\xc3\xa4"}', 1_700_000_000_123_456_789),
-        Record(topic, 2, 1, "", b"", 0),
+        Record(topic, 2, 0, "ETHUSDT-BTCUSDT", b'{"a": "\xc3\xa4"}', trace),
+        Record(topic, 2, 1, "", b""),
     ]
 
 
@@ -221,7 +222,7 @@ def test_refuses_a_record_that_is_too_large(arena: Arena) -> None:
     producer = transport.producer()
     with pytest.raises(InvalidRecord, match=r"too-large: 1000001 bytes for topic-\w+ \(k\)"):
         producer.send(topic, "k", bytes(MAX_RECORD_BYTES))
-    producer.send(topic, "k", bytes(MAX_RECORD_BYTES - 1), read_at_ns=1)
+    producer.send(topic, "k", bytes(MAX_RECORD_BYTES - 1), trace=Trace.begin(1))
     producer.send(topic, "k", b"1")
     producer.flush()
     assert [len(record.value) for record in read(transport.reader(from_start(topic)), 2)] == [MAX_RECORD_BYTES - 1, 1]

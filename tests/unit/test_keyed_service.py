@@ -17,6 +17,7 @@ from common.keyed_service import SNAPSHOT_INTERVAL_NS, KeyedService, pair_of
 from common.messages import DeadLetter, StateSnapshot, WriterEpoch
 from common.metrics import COMMON_METRICS
 from common.topics import DEAD_LETTERS, HEDGE_RATIOS, KALMAN_STATE, TICKS
+from common.trace import Trace
 from tests.contract.echo import PAIRS, EchoModel, EchoState, tick
 
 PAIR = PAIRS[0]
@@ -43,7 +44,7 @@ class World:
 
     def feed(self, *seqs: int, pair: str = PAIR) -> None:
         for seq in seqs:
-            self.feeder.send(TICKS, pair, tick(pair, seq), read_at_ns=1000 + seq)
+            self.feeder.send(TICKS, pair, tick(pair, seq), trace=Trace.begin(1000 + seq).with_time(2000 + seq))
 
     def answers(self, pair: str = PAIR) -> list[tuple[int, float]]:
         """Seq and count of each answer about the pair, in order."""
@@ -71,12 +72,13 @@ def world() -> World:
     return World()
 
 
-def test_answers_in_order_with_the_read_time_of_the_input(world: World) -> None:
-    """Each input is answered once, in order, and the socket's read time travels on."""
+def test_answers_in_order_with_the_trace_of_the_input(world: World) -> None:
+    """Each input is answered once, in order, and its trace travels on, with the time it came and the time it went."""
     world.feed(0, 1, 2)
     settle(world.service())
     assert world.answers() == [(0, 1.0), (1, 2.0), (2, 3.0)]
-    assert [record.read_at_ns for record in world.broker.records(HEDGE_RATIOS)] == [1000, 1001, 1002]
+    traces = [record.trace for record in world.broker.records(HEDGE_RATIOS)]
+    assert [trace.times_ns for trace in traces] == [(1000 + seq, 2000 + seq, world.now_ns, world.now_ns) for seq in range(3)]
     assert world.observer.total("crypto_bot_records_consumed_total") == world.observer.total("crypto_bot_records_produced_total") == 3
 
 

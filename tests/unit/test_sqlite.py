@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 from common import messages as m
 from common.codec import encode
 from common.errors import ConfigurationError, DeliveryFailed
-from common.io.sqlite import Database
+from common.io.sqlite import OUTBOX_TRACE, Database
 from common.processor import Output, Position
 from common.topics import EXECUTIONS, HEDGE_RATIOS, RISK_SIGNALS, TICKS, Topic
+from common.trace import NO_TRACE, Trace
 
 STAMP = {"environment": "paper", "venue": "simulator", "account": "paper"}
 ORDERS = "CREATE TABLE orders (id TEXT PRIMARY KEY, quantity TEXT NOT NULL) STRICT"
@@ -32,14 +33,14 @@ class FakeProducer:
     """Keeps what was sent; fails when a test says so."""
 
     def __init__(self) -> None:
-        self.sent: list[tuple[str, str, bytes, int | None, int]] = []
+        self.sent: list[tuple[str, str, bytes, int | None, Trace]] = []
         self.fail_after: int | None = None
         self.lost = False
 
-    def send(self, topic: Topic, key: str, value: bytes, *, partition: int | None = None, read_at_ns: int = 0) -> None:
+    def send(self, topic: Topic, key: str, value: bytes, *, partition: int | None = None, trace: Trace = NO_TRACE) -> None:
         if self.fail_after is not None and len(self.sent) >= self.fail_after:
             raise DeliveryFailed("queue")
-        self.sent.append((topic.name, key, value, partition, read_at_ns))
+        self.sent.append((topic.name, key, value, partition, trace))
 
     def flush(self) -> None:
         if self.lost:
@@ -50,16 +51,16 @@ class FakeProducer:
 
 
 def open_database(folder: Path, *migrations: str, stamp: dict[str, str] | None = None) -> Database:
-    return Database(folder / "ledger.db", holder="test", migrations=migrations or (ORDERS,), stamp=stamp or STAMP, synchronous="OFF")
+    return Database(folder / "ledger.db", holder="test", migrations=migrations or (ORDERS, OUTBOX_TRACE), stamp=stamp or STAMP, synchronous="OFF")
 
 
 def progress(seq: int) -> Output:
     return Output(EXECUTIONS, "ETHUSDT-BTCUSDT", m.Progress(decided={"ETHUSDT-BTCUSDT": seq}))
 
 
-def enqueue(database: Database, *seqs: int, read_at_ns: int = 0) -> None:
+def enqueue(database: Database, *seqs: int, trace: Trace = NO_TRACE) -> None:
     with database.transaction():
-        database.enqueue([progress(seq) for seq in seqs], read_at_ns=read_at_ns)
+        database.enqueue([progress(seq) for seq in seqs], trace=trace)
 
 
 def sent_seqs(producer: FakeProducer) -> list[int]:
@@ -105,7 +106,7 @@ def test_restart_keeps_what_was_committed(tmp_path: Path) -> None:
 def test_second_writer_is_refused(tmp_path: Path) -> None:
     """While a process has the file another is refused and told who it is; when it lets go the next may come."""
     program = (
-        "import sys; from pathlib import Path; from common.io.sqlite import Database\n"
+        "import sys; from pathlib import Path; from common.io.sqlite import OUTBOX_TRACE, Database\n"
         "try: Database(Path(sys.argv[1]) / 'ledger.db', holder='other', migrations=(), stamp={})\n"
         "except Exception as error: print(type(error).__name__, error)"
     )
@@ -175,19 +176,32 @@ def test_missing_folder_is_refused(tmp_path: Path) -> None:
 
 
 def test_outbox_is_published_once_in_order(tmp_path: Path) -> None:
-    """Messages go out in the order of their commits with key, partition and read time, once while the program lives."""
+    """Messages go out in the order of their commits with key, partition and trace, once while the program lives."""
     database, producer = open_database(tmp_path), FakeProducer()
-    enqueue(database, 1, 2, read_at_ns=77)
+    enqueue(database, 1, 2, trace=Trace.begin(77))
     with database.transaction():
         database.enqueue([Output(TICKS, "", m.WriterEpoch(epoch=4), partition=3)])
     assert database.publish(producer) == 3
-    assert producer.sent[0] == ("executions", "ETHUSDT-BTCUSDT", encode(progress(1).message), None, 77)
-    assert producer.sent[2] == ("ticks", "", encode(m.WriterEpoch(epoch=4)), 3, 0)
+    assert producer.sent[0] == ("executions", "ETHUSDT-BTCUSDT", encode(progress(1).message), None, Trace.begin(77))
+    assert producer.sent[2] == ("ticks", "", encode(m.WriterEpoch(epoch=4)), 3, NO_TRACE)
     assert database.publish(producer) == 0
     database.clear_published(producer)
     assert database.query("SELECT count(*) FROM outbox") == [(0,)]
     enqueue(database, 3)
     assert database.publish(producer) == 1
+
+
+def test_an_outbox_of_before_the_traces_is_still_published(tmp_path: Path) -> None:
+    """A file of the older schema opens, and what waits in it goes out without a trace."""
+    older = open_database(tmp_path, ORDERS)
+    with older.transaction() as connection:
+        row = ("executions", "ETHUSDT-BTCUSDT", encode(progress(1).message), 77)
+        connection.execute("INSERT INTO outbox (topic, key, value, read_at_ns) VALUES (?, ?, ?, ?)", row)
+    older.close()
+    database, producer = open_database(tmp_path), FakeProducer()
+    enqueue(database, 2, trace=Trace.begin(5))
+    assert database.publish(producer) == 2
+    assert [trace for *_, trace in producer.sent] == [NO_TRACE, Trace.begin(5)]
 
 
 def test_crash_before_the_acknowledgement_publishes_again(tmp_path: Path) -> None:

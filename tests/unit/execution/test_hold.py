@@ -75,7 +75,7 @@ def test_what_is_dropped(message: HedgeMessage, reason: str | None) -> None:
 def queued(*messages: HedgeMessage, begin: PairState | None = None) -> list[HedgeMessage]:
     queue = PairQueue(begin or state(), BAR_SECONDS * 10**9)
     for offset, message in enumerate(messages):
-        queue.push(Held(message, 0, offset, 0))
+        queue.push(Held(message, 0, offset))
     return [queue.pop().message for _ in range(len(queue))]
 
 

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.execution.latency import LatencyDigest
+from common.trace import Trace
+from services.execution.latency import HOPS, HopLatency, LatencyDigest, percentile
 
 
 def test_nothing_measured_is_zero() -> None:
@@ -30,3 +31,33 @@ def test_durations_outside_the_range_are_counted_at_its_edge(duration: float) ->
     digest = LatencyDigest()
     digest.add(duration)
     assert digest.percentile(0.5) <= 1e9
+
+
+def test_a_difference_of_counts_is_what_lies_between() -> None:
+    """Counts taken away from later ones leave the percentiles of what was counted in between."""
+    digest = LatencyDigest()
+    for _ in range(100):
+        digest.add(50.0)
+    before = digest.counts()
+    digest.add(1.0)
+    digest.add(3.0)
+    between = {bucket: count - before.get(bucket, 0) for bucket, count in digest.counts().items()}
+    assert percentile(between, 0.5) == pytest.approx(1.0, rel=0.02)
+    assert percentile(between, 1.0) == pytest.approx(3.0, rel=0.02)
+
+
+def test_hops_add_up_to_the_whole() -> None:
+    """Every stretch of a full trace is counted under its name."""
+    latency = HopLatency()
+    hops = latency.add(Trace.begin(100).with_time(110).with_hop(130, 160).with_time(200), 250)
+    assert hops == list(zip(HOPS, (10, 20, 30, 40, 50), strict=True))
+    assert sum(latency.counts()["end_to_end"].values()) == 1
+
+
+@pytest.mark.parametrize("trace", [Trace.begin(100), Trace.begin(100).with_hop(1, 2).with_hop(3, 4).with_hop(5, 6)])
+def test_a_trace_of_another_length_counts_as_a_whole_only(trace: Trace) -> None:
+    """Who sent a record past another way tells nothing about the hops."""
+    latency = HopLatency()
+    assert not latency.add(trace, 200)
+    assert not any(latency.counts()["hops"].values())
+    assert sum(latency.counts()["end_to_end"].values()) == 1

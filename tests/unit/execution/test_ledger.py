@@ -9,6 +9,7 @@ from common.errors import ConfigurationError, InvariantBroken
 from common.messages import OrderStatus
 from common.processor import Position
 from common.topics import HEDGE_RATIOS
+from common.trace import Trace
 from services.execution.ledger import Batch, Ledger
 from tests.unit.execution.builders import FIRST_BAR, PAIR, Desk, signal
 
@@ -28,7 +29,7 @@ def traded() -> Desk:
 
 
 def batch_of(desk: Desk) -> Batch:
-    return Batch(states={PAIR: desk.state}, outputs=[(desk.outputs, 5)], positions=[Position(HEDGE_RATIOS, 0, 4)])
+    return Batch(states={PAIR: desk.state}, outputs=[(desk.outputs, Trace.begin(5))], positions=[Position(HEDGE_RATIOS, 0, 4)])
 
 
 def test_what_is_committed_is_there_again(tmp_path: Path) -> None:

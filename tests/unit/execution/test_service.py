@@ -35,8 +35,10 @@ from common.messages import (
 )
 from common.metrics import COMMON_METRICS
 from common.topics import COMMANDS, DEAD_LETTERS, EXECUTIONS, HEDGE_RATIOS, RISK_SIGNALS, Topic
+from common.trace import NO_TRACE, Trace
 from services.execution.committed import Committed
 from services.execution.edge import ExecutionService, routes
+from services.execution.latency import percentile
 from services.execution.ledger import Ledger
 from services.execution.metrics import METRICS
 from services.execution.settings import ExecutionSettings
@@ -89,13 +91,13 @@ class World:
         self.ledger.close()
         self.service = self.ledger = None
 
-    def send(self, topic: Topic, message: Message, key: str = PAIR, read_at_ns: int = 0) -> None:
-        self.feeder.send(topic, key, encode(message), read_at_ns=read_at_ns)
+    def send(self, topic: Topic, message: Message, key: str = PAIR, trace: Trace = NO_TRACE) -> None:
+        self.feeder.send(topic, key, encode(message), trace=trace)
 
-    def feed(self, *messages: HedgeMessage, read_at_ns: int = 0) -> None:
+    def feed(self, *messages: HedgeMessage, trace: Trace = NO_TRACE) -> None:
         for message in messages:
             pair = message.tick.pair if isinstance(message, HedgeRatio) else message.close.pair
-            self.send(HEDGE_RATIOS, message, pair, read_at_ns)
+            self.send(HEDGE_RATIOS, message, pair, trace)
 
     def written(self, topic: Topic = EXECUTIONS) -> list[Any]:
         return [decoder_of(topic).decode(record.value) for record in self.broker.records(topic)]
@@ -435,14 +437,25 @@ def test_what_cannot_be_used_becomes_a_dead_letter(world: World, topic: Topic, v
 
 
 def test_latency_is_measured_from_the_socket(world: World) -> None:
-    """The wall time of the socket read travels along and becomes the latency, and goes on with what was decided."""
+    """The trace of a tick becomes the latency, whole and per hop, and goes on with what was decided."""
     service = world.start()
-    world.feed(hedge(1, FIRST_BAR, 1), close(2, FIRST_BAR), read_at_ns=world.clock.now_ns - 3 * MS)
+    decided_ns = world.clock.now_ns
+    read_ns, sent_ns = decided_ns - 3 * MS, decided_ns - 2 * MS
+    world.feed(hedge(1, FIRST_BAR, 1), close(2, FIRST_BAR), trace=Trace.begin(read_ns).with_time(sent_ns).with_hop(sent_ns, sent_ns))
     run_dry(service)
     world.clock.now_ns += 10**9
     service.turn(0)
     assert service.health().details["tick_to_decision_ms"] == pytest.approx({"p50": 3, "p99": 3, "max": 3})
-    assert {record.read_at_ns for record in world.broker.records(EXECUTIONS) if b'"mark"' in record.value} == {10**18 - 3 * MS}
+    hops = service.latency.counts()["hops"]
+    assert {hop: round(percentile(counts, 1)) for hop, counts in hops.items()} == {
+        "ingestion": 1,
+        "ticks": 0,
+        "kalman-filter": 0,
+        "hedge-ratios": 2,
+        "execution": 0,
+    }
+    marks = [record.trace for record in world.broker.records(EXECUTIONS) if b'"mark"' in record.value]
+    assert [trace.times_ns for trace in marks] == [(read_ns, sent_ns, sent_ns, sent_ns, decided_ns, decided_ns)]
 
 
 def test_stop_leaves_nothing_to_publish(world: World) -> None:
@@ -580,6 +593,12 @@ class TestHttp:
             assert exact["equity_usd"] == exact["starting_usd"] + exact["net_usd"] + exact["unrealised_usd"]
         assert answer["total"]["starting_usd"] == {"usd": "100000.00", "exact": "100000.00"}
         assert Decimal(answer["total"]["fees_usd"]["usd"]) < 0
+
+    def test_latency_of_hops(self, client: TestClient) -> None:
+        """Counts by bucket, whole and of every hop; none before a tick with a trace."""
+        shown = client.get("/latency").json()
+        assert shown["end_to_end"] == {}
+        assert list(shown["hops"]) == ["ingestion", "ticks", "kalman-filter", "hedge-ratios", "execution"]
 
     def test_explain_names_the_gate_that_blocks(self, client: TestClient) -> None:
         """Every gate with value and limit, the distance to an entry, and which one blocks."""

@@ -386,4 +386,4 @@ def test_service_over_sockets(exchange: Exchange) -> None:
     assert [type(message).__name__ for message in rig.log_of(PAIR)] == ["Tick", "Tick", "Tick", "BarClose"]
     assert [letter.reason for letter in rig.dead_letters()] == ["undecodable"]
     assert rig.details["balanced"]
-    assert all(record.read_at_ns > 0 for record in rig.broker.records(TICKS) if b'"tick"' in record.value)
+    assert all(record.trace.read_at_ns > 0 for record in rig.broker.records(TICKS) if b'"tick"' in record.value)

@@ -83,7 +83,7 @@ def test_live_feed_conflates_when_behind() -> None:
     _decide(rig, 0)
     rig.turns()
     assert [tick.event_time_ns // 1_000_000 - T0_MS for tick in rig.ticks_of(PAIR)] == [0, 3]
-    assert [record.read_at_ns for record in rig.broker.records(TICKS) if record.key == PAIR][-1] == read_at_ns + 1
+    assert [record.trace.read_at_ns for record in rig.broker.records(TICKS) if record.key == PAIR][-1] == read_at_ns + 1
 
 
 def test_not_behind_writes_every_tick() -> None:

@@ -15,6 +15,7 @@ from common.market import Pair
 from common.messages import BarClose, BarStatus, Feed, Tick, WriterEpoch
 from common.processor import Producer
 from common.topics import TICKS, Topic
+from common.trace import NO_TRACE, Trace
 from services.ingestion.bars import LogState
 from services.ingestion.recovery import take_over
 from services.ingestion.source import Channel, Frame, ListSource
@@ -87,11 +88,11 @@ class _DyingProducer:
         self._producer = producer
         self.flush, self.close = producer.flush, producer.close
 
-    def send(self, topic: Topic, key: str, value: bytes, *, partition: int | None = None, read_at_ns: int = 0) -> None:
+    def send(self, topic: Topic, key: str, value: bytes, *, partition: int | None = None, trace: Trace = NO_TRACE) -> None:
         self._transport.lives -= 1
         if self._transport.lives < 0:
             raise TransportError("killed")
-        self._producer.send(topic, key, value, partition=partition, read_at_ns=read_at_ns)
+        self._producer.send(topic, key, value, partition=partition, trace=trace)
 
 
 @pytest.mark.parametrize("lives", range(21))

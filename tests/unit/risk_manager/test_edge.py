@@ -19,6 +19,7 @@ from common.messages import Command, CommandKind, DeadLetter, Feed, Mark, Progre
 from common.metrics import COMMON_METRICS
 from common.settings import Secret
 from common.topics import COMMANDS, DEAD_LETTERS, EXECUTIONS, RISK_SIGNALS, VOLATILITY_THRESHOLDS
+from common.trace import NO_TRACE, Trace
 from services.risk_manager.desk import Desk, NotRecordedError, Request
 from services.risk_manager.edge import RiskManagerService, routes
 from services.risk_manager.metrics import METRICS
@@ -48,10 +49,10 @@ class World:
         service.start()
         return service
 
-    def write(self, *messages: Mark | Thresholds, read_at_ns: int = 0) -> None:
+    def write(self, *messages: Mark | Thresholds, trace: Trace = NO_TRACE) -> None:
         for message in messages:
             topic = EXECUTIONS if isinstance(message, Mark) else VOLATILITY_THRESHOLDS
-            self.broker.append(topic, self.broker.partition_of(message.pair), message.pair, encode(message), read_at_ns)
+            self.broker.append(topic, self.broker.partition_of(message.pair), message.pair, encode(message), trace)
 
     def write_bar(self, bar: int, equity: Sequence[int] = (10_000, 10_000, 10_000), **changes: Any) -> None:
         self.write(*(mark(pair, bar, equity=amount, **changes) for pair, amount in zip(PAIRS, equity, strict=True)))
@@ -107,13 +108,13 @@ def client_of(service: RiskManagerService, token: str = "opensesame") -> TestCli
 
 
 def test_a_bar_becomes_signals(world: World) -> None:
-    """Every pair's signal goes out under its key with the wall time of the record that completed it."""
+    """Every pair's signal goes out under its key with the trace of the record that completed it."""
     service = world.service()
-    world.write(*(thresholds(pair, 7) for pair in PAIRS), *(mark(pair, 7) for pair in PAIRS), read_at_ns=5)
+    world.write(*(thresholds(pair, 7) for pair in PAIRS), *(mark(pair, 7) for pair in PAIRS), trace=Trace.begin(5))
     settle(service)
     records = [record for record in world.broker.records(RISK_SIGNALS) if record.key]
     assert sorted(record.key for record in records) == sorted(PAIRS)
-    assert {record.read_at_ns for record in records} == {5}
+    assert {record.trace.times_ns for record in records} == {(5, world.now_ns, world.now_ns)}
     assert [signal.verdict for signal in world.signals()] == [Verdict.ACTIVE] * 3
     assert service.health().details["last_closed"] == {"session": 1, "bar": 7}
 
