@@ -160,7 +160,7 @@ class Process:
         self._logger = logs.configure(name, settings.log_level, self._instance)
         self._registry = Registry(settings.redis_url, name, self._instance)
         self._observer = PrometheusObserver((*COMMON_METRICS, *metrics), self._logger, self._registry.pair_state)
-        self._observer.gauge("crypto_bot_build_info", 1, service=name, version=VERSION)
+        self._observer.gauge("crypto_bot_build_info", 1, service=name, version=VERSION, profile=settings.profile_in_use.value)
 
     def serve(self, build: Build[Any], routes: Routes[Any] | None) -> int:
         """Run to the end; returns the exit status of a clean end and does not return from any other."""
@@ -221,6 +221,7 @@ class Process:
             "reason": report.reason,
             "role": report.role,
             "version": VERSION,
+            "profile": self._settings.profile_in_use.value,
         }
 
     def _drive(self, runtime: Runtime, monitor: HealthMonitor) -> int:

@@ -47,5 +47,5 @@ COMMON_METRICS = (
     ),
     Metric("crypto_bot_ready", MetricKind.GAUGE, "1 while the service is ready"),
     Metric("crypto_bot_registry_up", MetricKind.GAUGE, "1 while Redis answers"),
-    Metric("crypto_bot_build_info", MetricKind.GAUGE, "always 1; the version is in the labels", ("service", "version")),
+    Metric("crypto_bot_build_info", MetricKind.GAUGE, "always 1; the version is in the labels", ("service", "version", "profile")),
 )

@@ -58,6 +58,18 @@ class Market(StrEnum):
     SPOT = "spot"
 
 
+class TradingProfile(StrEnum):
+    """Which defaults are in force: those of the settings classes, or the demo's, which trade on any recording of klines."""
+
+    STANDARD = "standard"
+    DEMO = "demo"
+
+
+#: What the demo's profile changes: the cost gate reports without blocking, and a one-minute kline may be a minute old.
+#: Never fees, latency or spread.
+DEMO_PROFILE: Mapping[str, str] = {"COST_MARGIN": "0", "ADVISORY_GATES": "cost", "MAX_LEG_AGE_MS": "60000"}
+
+
 class LogLevel(StrEnum):
     """Levels of the standard library."""
 
@@ -71,6 +83,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """What every service is told. Subclasses add their own."""
 
     exchange: Annotated[Exchange, setting("market data from the simulator or from Binance", "simulator")] = Exchange.SIMULATOR
+    simulator_address: Annotated[str, setting("where the exchange simulator listens, host:port", "exchange-simulator:8010", pattern=r"^[^\s:/]+:\d+$")] = (
+        "127.0.0.1:8010"
+    )
+    trading_profile: Annotated[
+        TradingProfile, setting("standard, or demo: defaults that trade on recorded klines; demo takes effect with EXCHANGE=simulator only", "demo")
+    ] = TradingProfile.STANDARD
     binance_market: Annotated[Market, setting("USD-M futures or spot", "futures")] = Market.FUTURES
     symbols: Annotated[
         tuple[str, ...], setting("symbols, comma separated; the first is the hedge leg of the default pairs", "BTCUSDT,ETHUSDT", min_length=2)
@@ -112,6 +130,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         return tuple(map(Pair.parse, self.pairs)) or tuple(Pair(symbol, self.symbols[0]) for symbol in self.symbols[1:])
 
     @property
+    def profile_in_use(self) -> TradingProfile:
+        """The profile whose defaults are in force: data of Binance's own are never traded with the demo's."""
+        return self.trading_profile if self.exchange is Exchange.SIMULATOR else TradingProfile.STANDARD
+
+    @property
     def fee_bps(self) -> Decimal:
         """Fee of a taker fill, bps of notional: the given one, else a regular user's in Binance's fee tables of 2026."""
         if self.taker_fee_bps is not None:
@@ -143,6 +166,7 @@ def _repeated(values: tuple[str, ...]) -> list[str]:
 
 def load(settings_type: type[S], environment: Mapping[str, str]) -> S:
     """Read a settings class from environment variables; raises ConfigurationError with every problem."""
+    environment = _with_profile(environment)
     values: dict[str, Any] = {}
     problems: list[str] = []
     hints = get_type_hints(settings_type, include_extras=True)
@@ -159,6 +183,14 @@ def load(settings_type: type[S], environment: Mapping[str, str]) -> S:
     if found := settings.problems():
         raise ConfigurationError(found)
     return settings
+
+
+def _with_profile(environment: Mapping[str, str]) -> Mapping[str, str]:
+    """Put the demo's values where the environment sets none."""
+    given = {name: value for name, value in environment.items() if value.strip()}
+    demo = given.get("TRADING_PROFILE", "").strip() == TradingProfile.DEMO
+    recorded = given.get("EXCHANGE", Exchange.SIMULATOR).strip() == Exchange.SIMULATOR
+    return {**DEMO_PROFILE, **given} if demo and recorded else given
 
 
 def is_secret(hint: Any) -> bool:
@@ -230,12 +262,14 @@ def require_writable(folder: Path) -> None:
 
 
 __all__ = [
+    "DEMO_PROFILE",
     "Exchange",
     "Feed",
     "LogLevel",
     "Market",
     "Secret",
     "Settings",
+    "TradingProfile",
     "is_secret",
     "kind_of",
     "load",

@@ -20,7 +20,7 @@ from common.settings import Market, load
 from common.topics import EXECUTIONS, GARCH_STATE, HEDGE_RATIOS, RISK_SIGNALS, VOLATILITY_THRESHOLDS, Topic
 from services.exchange_simulator.recording import Frame as RecordedFrame
 from services.execution.edge import ExecutionService
-from services.execution.ledger import Ledger
+from services.execution.ledger import LEDGER_FILE, Ledger
 from services.execution.settings import ExecutionSettings
 from services.garch_volatility import worker
 from services.garch_volatility.processor import GarchModel
@@ -145,7 +145,7 @@ class Offline:
                 settings = load(RiskSettings, self.environment)
                 return RiskManagerService(settings, context.transport, context.observer, context.clock, synchronous=self._synchronous)
             case _:
-                ledger = Ledger(self._folder / "execution.db", stamp={"environment": "offline"}, synchronous=self._synchronous)
+                ledger = Ledger(self._folder / LEDGER_FILE, stamp={"environment": "offline"}, synchronous=self._synchronous)
                 own = load(ExecutionSettings, self.environment)
                 return ExecutionService(own, context.transport, context.observer, context.clock, self._rules, ledger)
 

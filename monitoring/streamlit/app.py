@@ -12,7 +12,7 @@ import streamlit as st
 
 from common.errors import ConfigurationError
 from common.market import NANOSECONDS
-from common.settings import load
+from common.settings import TradingProfile, load
 from monitoring.streamlit.client import Client, DashboardSettings, ServiceAway
 
 REFRESH_S = 2.0
@@ -121,6 +121,12 @@ def _usd(profit: dict[str, Any], name: str) -> float:
     return float(profit[f"{name}_usd"]["usd"])
 
 
+def show_profile(settings: DashboardSettings) -> None:
+    """Say so when figures come of the demo's profile."""
+    if settings.profile_in_use is TradingProfile.DEMO:
+        st.info("DEMO PROFILE: recorded klines in a loop, and the cost gate reports without blocking. These figures say nothing of what trading would earn.")
+
+
 def main() -> None:
     """Read the settings and show the page."""
     st.set_page_config(page_title="P&L", layout="wide")
@@ -130,6 +136,7 @@ def main() -> None:
     except ConfigurationError as error:
         st.error(str(error))
         return
+    show_profile(settings)
     page(
         Client("execution-service", "EXECUTION_URL", settings.execution_url.rstrip("/")),
         Client("risk-manager-service", "RISK_MANAGER_URL", settings.risk_manager_url.rstrip("/")),

@@ -24,7 +24,7 @@ from services.execution.committed import Committed
 from services.execution.engine import Engine
 from services.execution.hold import Held
 from services.execution.latency import HopLatency, LatencyDigest
-from services.execution.ledger import Batch, Ledger
+from services.execution.ledger import LEDGER_FILE, Batch, Ledger
 from services.execution.offsets import Brake, Offsets
 from services.execution.params import params_of
 from services.execution.reporting import report
@@ -281,7 +281,7 @@ def build(settings: ExecutionSettings, context: Context) -> ExecutionService:
     folder = Path(settings.data_dir)
     require_writable(folder)
     stamp = {"environment": "paper", "venue": f"{settings.exchange}-{settings.binance_market}", "account": "paper"}
-    ledger = Ledger(folder / "execution.db", stamp=stamp)
+    ledger = Ledger(folder / LEDGER_FILE, stamp=stamp)
     symbols = sorted({symbol for pair in settings.trading_pairs() for symbol in (pair.y, pair.x)})
 
     def ask_venue() -> Mapping[str, SymbolRules]:

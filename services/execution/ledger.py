@@ -35,6 +35,9 @@ from common.topics import EXECUTIONS
 from common.trace import Trace
 from services.execution.state import PairState
 
+#: The ledger in DATA_DIR.
+LEDGER_FILE = "trading.db"
+
 _SCHEMA = """
 CREATE TABLE pairs (pair TEXT PRIMARY KEY, session INTEGER NOT NULL, bar INTEGER NOT NULL, last_seq INTEGER NOT NULL, state TEXT NOT NULL) STRICT;
 CREATE TABLE signals (pair TEXT NOT NULL, session INTEGER NOT NULL, bar INTEGER NOT NULL, payload BLOB NOT NULL, PRIMARY KEY (pair, session, bar)) STRICT;

@@ -6,11 +6,9 @@ from typing import Annotated
 
 from common.settings import Exchange, Market, Settings, setting
 
-_REST_URLS = {
-    (Exchange.SIMULATOR, Market.FUTURES): "http://127.0.0.1:8010",
-    (Exchange.SIMULATOR, Market.SPOT): "http://127.0.0.1:8010",
-    (Exchange.BINANCE, Market.FUTURES): "https://fapi.binance.com",
-    (Exchange.BINANCE, Market.SPOT): "https://api.binance.com",
+_BINANCE_URLS = {
+    Market.FUTURES: "https://fapi.binance.com",
+    Market.SPOT: "https://api.binance.com",
 }
 
 #: Gates that may be reported without blocking; the others guard money.
@@ -28,8 +26,14 @@ class ExecutionSettings(Settings, frozen=True, kw_only=True):
     """What execution is told."""
 
     enable_paper_trading: Annotated[bool, setting("paper trading; orders to a venue are not there yet", "true")] = True
+    binance_testnet: Annotated[bool, setting("orders to a venue go to Binance's testnet; on paper it does not matter", "true")] = True
     binance_rest_url: Annotated[
-        str, setting("REST server for the symbols' rules; default: of EXCHANGE and BINANCE_MARKET", "http://127.0.0.1:8010", pattern=r"^(https?://\S+)?$")
+        str,
+        setting(
+            "REST server for the symbols' rules; default: of EXCHANGE, BINANCE_MARKET and SIMULATOR_ADDRESS",
+            "http://127.0.0.1:8010",
+            pattern=r"^(https?://\S+)?$",
+        ),
     ] = ""
     starting_equity_usd: Annotated[Decimal, setting("equity of a new paper account, split evenly over the pairs, USD", "100000", gt=0)] = Decimal(100_000)
     max_position_size: Annotated[Decimal, setting("largest gross notional of a pair, USD", "10000", gt=0)] = Decimal(10_000)
@@ -59,4 +63,5 @@ class ExecutionSettings(Settings, frozen=True, kw_only=True):
     @property
     def rest_url(self) -> str:
         """The given REST server, else the usual one."""
-        return self.binance_rest_url or _REST_URLS[self.exchange, self.binance_market]
+        usual = f"http://{self.simulator_address}" if self.exchange is Exchange.SIMULATOR else _BINANCE_URLS[self.binance_market]
+        return self.binance_rest_url or usual

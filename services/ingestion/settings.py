@@ -7,11 +7,9 @@ from common.market import NANOSECONDS
 from common.messages import Feed
 from common.settings import Exchange, Market, Settings, setting
 
-_DEFAULT_URLS = {
-    (Exchange.SIMULATOR, Market.FUTURES): "ws://127.0.0.1:8010",
-    (Exchange.SIMULATOR, Market.SPOT): "ws://127.0.0.1:8010",
-    (Exchange.BINANCE, Market.FUTURES): "wss://fstream.binance.com",
-    (Exchange.BINANCE, Market.SPOT): "wss://stream.binance.com:9443",
+_BINANCE_URLS = {
+    Market.FUTURES: "wss://fstream.binance.com",
+    Market.SPOT: "wss://stream.binance.com:9443",
 }
 
 
@@ -28,7 +26,9 @@ class IngestionSettings(Settings, frozen=True, kw_only=True):
     feed: Annotated[Feed | None, setting("recording or live; default: recording from the simulator, live from Binance", "recording")] = None
     binance_ws_url: Annotated[
         str,
-        setting("root of the streams; default: the exchange's own, ws://127.0.0.1:8010 for the simulator", "ws://127.0.0.1:8010", pattern=r"^(wss?://\S+)?$"),
+        setting(
+            "root of the streams; default: the exchange's own, that of SIMULATOR_ADDRESS for the simulator", "ws://127.0.0.1:8010", pattern=r"^(wss?://\S+)?$"
+        ),
     ] = ""
     conflate: Annotated[Conflate, setting("live only: conflate when behind, or per socket read", "behind")] = Conflate.BEHIND
     behind_after_ms: Annotated[int, setting("live only: a pair with a tick undecided for this long is behind, ms", "50", ge=1)] = 50
@@ -53,7 +53,8 @@ class IngestionSettings(Settings, frozen=True, kw_only=True):
     @property
     def ws_url(self) -> str:
         """Root of the streams without a slash at the end."""
-        return (self.binance_ws_url or _DEFAULT_URLS[self.exchange, self.binance_market]).rstrip("/")
+        usual = f"ws://{self.simulator_address}" if self.exchange is Exchange.SIMULATOR else _BINANCE_URLS[self.binance_market]
+        return (self.binance_ws_url or usual).rstrip("/")
 
     @property
     def behind_after_ns(self) -> int:

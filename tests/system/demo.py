@@ -85,7 +85,7 @@ class Demo:
     @property
     def ledger(self) -> Path:
         """Execution's ledger."""
-        return self.data / "data" / "execution.db"
+        return self.data / "data" / "trading.db"
 
     @property
     def output(self) -> str:

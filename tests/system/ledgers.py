@@ -27,7 +27,7 @@ def in_memory(folder: Path, recording: Path, settings: Mapping[str, str], pairs:
     offline = Offline({**pipeline_settings(options), **settings}, public_frames(opened.frames(), options.market), rules, folder)
     offline.run()
     offline.stop()
-    return ledger(folder / "execution.db")
+    return ledger(folder / "trading.db")
 
 
 def ledger(path: Path) -> dict[str, Rows]:

@@ -78,7 +78,7 @@ def test_a_service_s_life(runs: list[Run]) -> None:
     assert (status, json.loads(health)["status"], json.loads(health)["instance"]) == (200, "pass", "host-7")
     assert [run.get(path)[0] for path in ("/health/live", "/health/ready", "/turns", "/nowhere")] == [200, 200, 200, 404]
     metrics = run.get("/metrics")[1].decode()
-    assert 'crypto_bot_build_info{service="example-service",version="0.1.0"} 1.0' in metrics
+    assert 'crypto_bot_build_info{profile="standard",service="example-service",version="0.1.0"} 1.0' in metrics
     assert "crypto_bot_turns_total" in metrics
     info = json.loads(run.get("/info")[1])
     assert info["settings"]["control_token"] == "***"

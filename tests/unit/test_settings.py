@@ -14,6 +14,7 @@ from common.errors import ConfigurationError
 from common.market import Pair
 from common.settings import Exchange, LogLevel, Market, Secret, Settings, is_secret, load, require_writable, setting
 from common.settings_help import settings_help, settings_text
+from services.execution.settings import ExecutionSettings
 
 
 class Own(Settings, frozen=True, kw_only=True):
@@ -61,6 +62,28 @@ def test_values_are_read_and_typed() -> None:
 def test_empty_means_default() -> None:
     """A variable that is set to nothing counts as not set."""
     assert load(Own, {"SHARE": "  ", "EQUITY_USD": ""}) == load(Own, {})
+
+
+@pytest.mark.parametrize(
+    ("environment", "age_ms", "in_use"),
+    [
+        ({}, 2000, "standard"),
+        ({"TRADING_PROFILE": "demo"}, 60_000, "demo"),
+        ({"TRADING_PROFILE": "demo", "EXCHANGE": "simulator", "MAX_LEG_AGE_MS": " "}, 60_000, "demo"),
+        ({"TRADING_PROFILE": "demo", "MAX_LEG_AGE_MS": "500"}, 500, "demo"),
+        ({"TRADING_PROFILE": "demo", "EXCHANGE": "binance"}, 2000, "standard"),
+    ],
+)
+def test_demo_profile(environment: dict[str, str], age_ms: int, in_use: str) -> None:
+    """The demo's profile stands in for defaults, never for what is set, and never with Binance's own data."""
+    settings = load(Own, environment)
+    assert (settings.max_leg_age_ms, settings.profile_in_use) == (age_ms, in_use)
+
+
+def test_demo_profile_reaches_the_gates() -> None:
+    """In execution it takes the cost gate's power to block."""
+    demo, standard = (load(ExecutionSettings, {"TRADING_PROFILE": profile}) for profile in ("demo", "standard"))
+    assert (demo.cost_margin, demo.advisory_gates, standard.cost_margin, standard.advisory_gates) == (0, ("cost",), 1.5, ())
 
 
 @pytest.mark.parametrize(("text", "value"), [("true", True), ("FALSE", False), ("1", True), ("no", False)])

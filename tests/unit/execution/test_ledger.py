@@ -17,7 +17,7 @@ STAMP = {"environment": "paper", "venue": "simulator-futures", "account": "paper
 
 
 def open_ledger(folder: Path, **stamp: str) -> Ledger:
-    return Ledger(folder / "execution.db", stamp={**STAMP, **stamp}, synchronous="OFF")
+    return Ledger(folder / "trading.db", stamp={**STAMP, **stamp}, synchronous="OFF")
 
 
 def traded() -> Desk:

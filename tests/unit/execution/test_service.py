@@ -74,7 +74,7 @@ class World:
         self.service: ExecutionService | None = None
 
     def build(self, faults: Faults | None = None, committed: Committed | None = None) -> ExecutionService:
-        self.ledger = Ledger(self.folder / "execution.db", stamp=STAMP, synchronous="OFF")
+        self.ledger = Ledger(self.folder / "trading.db", stamp=STAMP, synchronous="OFF")
         transport = MemoryTransport(self.broker, faults=faults)
         venue = {symbol: rules(symbol) for symbol in SYMBOLS}
         self.service = ExecutionService(self.settings, transport, self.observer, self.clock, venue, self.ledger, committed)

@@ -43,6 +43,8 @@ def test_problems_are_listed_together() -> None:
     ("environment", "url"),
     [
         ({}, "http://127.0.0.1:8010"),
+        ({"SIMULATOR_ADDRESS": "exchange-simulator:8010"}, "http://exchange-simulator:8010"),
+        ({"SIMULATOR_ADDRESS": "exchange-simulator:8010", "EXCHANGE": "binance"}, "https://fapi.binance.com"),
         ({"EXCHANGE": "binance"}, "https://fapi.binance.com"),
         ({"EXCHANGE": "binance", **SPOT}, "https://api.binance.com"),
         ({"EXCHANGE": "binance", "BINANCE_REST_URL": "http://proxy:1"}, "http://proxy:1"),

@@ -246,6 +246,8 @@ def test_metrics_agree_with_the_books() -> None:
     ("environment", "feed", "url"),
     [
         ({}, "recording", "ws://127.0.0.1:8010"),
+        ({"SIMULATOR_ADDRESS": "exchange-simulator:8010"}, "recording", "ws://exchange-simulator:8010"),
+        ({"SIMULATOR_ADDRESS": "exchange-simulator:8010", "EXCHANGE": "binance"}, "live", "wss://fstream.binance.com"),
         ({"EXCHANGE": "binance"}, "live", "wss://fstream.binance.com"),
         ({"EXCHANGE": "binance", "BINANCE_MARKET": "spot"}, "live", "wss://stream.binance.com:9443"),
         ({"FEED": "live", "BINANCE_WS_URL": "ws://localhost:9/"}, "live", "ws://localhost:9"),

@@ -206,3 +206,12 @@ def test_a_wrong_address_is_explained(monkeypatch: pytest.MonkeyPatch, address: 
     assert f"EXECUTION_URL='{address}'" in error.value
     assert "EXECUTION_URL=http://127.0.0.1:8003" in error.value
     assert not page.metric
+
+
+@pytest.mark.usefixtures("server")
+def test_the_demos_profile_is_labelled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Figures of the demo's profile say so; with Binance's data the profile is not in force."""
+    monkeypatch.setenv("TRADING_PROFILE", "demo")
+    assert any("DEMO PROFILE" in each.value for each in show().info)
+    monkeypatch.setenv("EXCHANGE", "binance")
+    assert not any("DEMO PROFILE" in each.value for each in show().info)
