@@ -1,9 +1,14 @@
 """Runs a model with one state per pair as a member of a consumer group.
 
-The states live in a compacted topic beside the input: a snapshot carries the offset of the last input applied. It is written
-only after every output of the inputs up to it has been acknowledged, and only then is the group's position committed. So a
-killed member's successor repeats outputs at most, never loses one: it starts at the committed position, skips per pair what
-the snapshot already holds, and rebuilds a pair without a usable snapshot from the oldest input there is.
+The states live in a compacted topic beside the input: a snapshot carries the offset of the last input handled. It is written
+only after every output of the inputs up to it has been acknowledged, and only then is the group's position committed.
+
+A partition starts after the oldest of its pairs' snapshots, wherever the group's position is, and skips per pair what its
+snapshot already holds. For a member that was paused, lost its partitions and woke up may still write a snapshot older than its
+successor's: that is a true state too, only of an earlier input, and compaction may leave no other. The committed position
+says something else: the outputs and dead letters of all inputs before it are published. So what is read again before it moves
+states and publishes nothing; what lies behind it is answered, at worst a second time and alike.
+A pair without a usable snapshot is rebuilt from the oldest input there is, and says so.
 """
 
 from collections import Counter
@@ -28,6 +33,8 @@ S = TypeVar("S", bound=msgspec.Struct)
 #: Longest time and most records between two snapshots.
 SNAPSHOT_INTERVAL_NS = NANOSECONDS
 SNAPSHOT_RECORDS = 2000
+#: A pair that has been quiet for this many records of its partition is snapshotted too, so that few are read again.
+QUIET_RECORDS = 5000
 #: How often a pair's last state is shown to people.
 SUMMARY_INTERVAL_NS = NANOSECONDS
 #: How often the lag is reported.
@@ -49,23 +56,34 @@ def pair_of(message: Message) -> str:
 
 @dataclass(slots=True)
 class _PairState(Generic[S]):
-    """A pair's state and the offset of the last input in it; -1 before the first."""
+    """A pair's state and the offsets of the last input that it has seen, now and in its last snapshot; -1 before the first.
+
+    `origin` is where the state came from, `reason` why it was not the snapshot, `missing` which inputs it lacks for good.
+    """
 
     pair: str
     state: S
     offset: int
     origin: str
+    reason: str = ""
+    missing: str = ""
+    sealed_offset: int = -1
     dirty: bool = False
     shown_at_ns: int = 0
 
 
 @dataclass(slots=True)
 class _Partition(Generic[S]):
-    """An owned partition: its pairs and how far it has been read, now and by whoever had it before."""
+    """An owned partition: its pairs, up to where its inputs are answered for good, and how far it has been read."""
 
     pairs: dict[str, _PairState[S]]
     committed: int
     next_offset: int = -1
+
+
+def _is_made_anew(before: Any, after: Any) -> bool:
+    """Whether a state with a session has left it: nothing of what came before is in the new one."""
+    return 0 <= getattr(before, "session", -1) < getattr(after, "session", -1)
 
 
 @dataclass(slots=True)
@@ -103,6 +121,7 @@ class KeyedService(Generic[S]):
         self._decoder: Decoder[Message] = decoder_of(input_topic)
         self._drop_reason: Callable[[S, Message], str | None] | None = getattr(model, "drop_reason", None)
         self._summary: Callable[[S], Mapping[str, Any]] | None = getattr(model, "summary", None)
+        self._resume: Callable[[S], None] | None = getattr(model, "resume", None)
         self._pairs_of: dict[int, list[str]] = {}
         self._partitions: dict[int, _Partition[S]] = {}
         self._producer: Producer | None = None
@@ -157,28 +176,35 @@ class KeyedService(Generic[S]):
         details = {
             "pairs": sorted(slot.pair for slot in slots),
             "restored_from": dict(Counter(slot.origin for slot in slots)),
+            "rebuilt": {slot.pair: slot.reason for slot in slots if slot.reason},
+            "missing_inputs": {slot.pair: slot.missing for slot in slots if slot.missing},
             "next_offsets": {str(number): partition.next_offset for number, partition in sorted(partitions.items()) if partition.next_offset >= 0},
             "inputs": self._inputs,
             "outputs": self._outputs,
         }
         if not self._assigned:
             return Health(ready=False, reason="waiting for partitions and their states", details=details)
-        return Health(ready=True, role="active" if slots else "idle", details=details)
+        labelled = sum(bool(slot.reason or slot.missing) for slot in slots)
+        reason = f"{labelled} of {len(slots)} pairs were rebuilt or lack inputs; /info says which" if labelled else ""
+        return Health(ready=True, reason=reason, role="active" if slots else "idle", details=details)
 
     # GroupListener
 
     def on_assigned(self, partitions: Sequence[int]) -> Mapping[int, int]:
-        """Restore the pairs of the partitions; those with a pair to rebuild start at the oldest input."""
-        committed = self._transport.committed(self._input_topic, self.group)
-        ends = self._transport.end_offsets(self._input_topic)
+        """Restore the pairs of the partitions; each starts after the oldest of its pairs' snapshots."""
         newest = self._states.newest(partitions)
+        committed = self._transport.committed(self._input_topic, self.group)
+        oldest = self._transport.oldest_offsets(self._input_topic)
+        # Asked last: whatever the others tell of lies before it.
+        ends = self._transport.end_offsets(self._input_topic)
         starts: dict[int, int] = {}
         for number in partitions:
-            end = ends.get(number, 0)
-            slots = {pair: self._restored(pair, newest.get(pair), end) for pair in self._pairs_of.get(number, ())}
-            self._partitions[number] = _Partition(slots, min(committed.get(number, 0), end))
-            if any(slot.offset < 0 for slot in slots.values()) or committed.get(number, 0) > end:
-                starts[number] = 0
+            # Beyond the end stands a position in a topic that is gone.
+            done = committed.get(number, 0) if committed.get(number, 0) <= ends[number] else 0
+            slots = {pair: self._restored(pair, newest.get(pair), ends[number], done) for pair in self._pairs_of.get(number, ())}
+            self._partitions[number] = _Partition(slots, done)
+            starts[number] = min((slot.offset + 1 for slot in slots.values()), default=done)
+            self._label_missing(number, oldest[number])
         self._assigned = True
         self._log_restored(partitions)
         return starts
@@ -213,11 +239,10 @@ class KeyedService(Generic[S]):
             message = self._decoder.decode(record.value)
             if isinstance(message, WriterEpoch):
                 for each in partition.pairs.values():
-                    self._apply(each, record, message, tally)
+                    self._apply(partition, each, record, message, tally)
             else:
-                self._apply(self._slot_of(partition, record, message), record, message, tally)
+                self._apply(partition, self._slot_of(partition, record, message), record, message, tally)
         except InvalidRecord as error:
-            # Read again only to rebuild a pair, a record has been set aside before.
             if record.offset >= partition.committed:
                 self._set_aside(record, error)
 
@@ -230,7 +255,7 @@ class KeyedService(Generic[S]):
             raise InvalidRecord("unknown-pair", f"{pair} is not among the configured {', '.join(self._pairs)}")
         return slot
 
-    def _apply(self, slot: _PairState[S], record: Record, message: Message, tally: _Tally) -> None:
+    def _apply(self, partition: _Partition[S], slot: _PairState[S], record: Record, message: Message, tally: _Tally) -> None:
         if record.offset <= slot.offset:
             tally.dropped["already-applied"] += 1
             return
@@ -238,10 +263,16 @@ class KeyedService(Generic[S]):
             tally.dropped[reason] += 1
             return
         state, outputs = self._model.step(slot.state, message)
-        for output in outputs:
-            self._send(self._output_topic, slot.pair, output, trace=record.trace.with_hop(self._now_ns, self._clock()))
-        tally.outputs += len(outputs)
-        slot.state, slot.offset, slot.dirty = state, record.offset, True
+        if record.offset >= partition.committed:
+            for output in outputs:
+                self._send(self._output_topic, slot.pair, output, trace=record.trace.with_hop(self._now_ns, self._clock()))
+            tally.outputs += len(outputs)
+        elif outputs:
+            tally.dropped["published-before"] += 1
+        if slot.missing and _is_made_anew(slot.state, state):
+            slot.missing = ""
+        slot.dirty |= state is not slot.state
+        slot.state, slot.offset = state, record.offset
         if self._summary and self._now_ns - slot.shown_at_ns >= SUMMARY_INTERVAL_NS:
             slot.shown_at_ns = self._now_ns
             self._observer.pair_state(slot.pair, self._summary(state))
@@ -270,18 +301,24 @@ class KeyedService(Generic[S]):
         """Snapshot what changed, then commit; never before all outputs of the inputs within are acknowledged."""
         if self._producer is None:
             return
-        # While a pair is rebuilt from before the committed position, a snapshot of it would hide what it still lacks.
-        caught_up = {number: partition for number, partition in partitions.items() if partition.next_offset >= partition.committed}
         self._producer.flush()
-        for number, partition in caught_up.items():
+        for number, partition in partitions.items():
             for slot in partition.pairs.values():
-                if slot.dirty:
-                    self._send(self._states.topic, slot.pair, seal(self._model, slot.pair, slot.offset, slot.state), partition=number)
-                    slot.dirty = False
+                self._seal(number, partition, slot)
         self._producer.flush()
-        self._commit(caught_up)
+        self._commit(partitions)
         self._snapshot_at_ns = self._now_ns
         self._since_snapshot = 0
+
+    def _seal(self, number: int, partition: _Partition[S], slot: _PairState[S]) -> None:
+        """Write a snapshot of a pair that changed, or whose last one would have too many records read again."""
+        # What lies between a pair's last input and the partition's next was handled without touching the pair.
+        slot.offset = max(slot.offset, partition.next_offset - 1)
+        if not slot.dirty and slot.offset - slot.sealed_offset < QUIET_RECORDS:
+            return
+        snapshot = seal(self._model, slot.pair, slot.offset, slot.state, missing=slot.missing)
+        self._send(self._states.topic, slot.pair, snapshot, partition=number)
+        slot.dirty, slot.sealed_offset = False, slot.offset
 
     def _commit(self, partitions: Mapping[int, _Partition[S]]) -> None:
         moved = {number: partition for number, partition in partitions.items() if partition.next_offset > partition.committed}
@@ -290,17 +327,33 @@ class KeyedService(Generic[S]):
         for partition in moved.values():
             partition.committed = partition.next_offset
 
-    def _restored(self, pair: str, record: Record | None, input_end: int) -> _PairState[S]:
+    def _restored(self, pair: str, record: Record | None, input_end: int, done: int) -> _PairState[S]:
         if record is None:
-            return _PairState(pair, self._model.initial(pair), -1, "beginning")
+            # Of a new pair in a partition that others have used, nobody can tell whether it ever had one.
+            return self._rebuilt(pair, "no-snapshot: none is in the state topic") if done else _PairState(pair, self._model.initial(pair), -1, "beginning")
         try:
-            state, offset = self._states.restore(pair, record, input_end)
+            state, snapshot = self._states.restore(pair, record, input_end)
         except InvalidRecord as error:
             self._set_aside(record, error)
             self._observer.log("ERROR", "snapshot refused, rebuilding from the oldest input", pair=pair, reason=error.reason, detail=error.detail)
-            return _PairState(pair, self._model.initial(pair), -1, "rebuilt")
-        return _PairState(pair, state, offset, "snapshot")
+            return self._rebuilt(pair, f"{error.reason}: {error.detail}")
+        if self._resume:
+            self._resume(state)
+        return _PairState(pair, state, snapshot.offset, "snapshot", missing=snapshot.missing, sealed_offset=snapshot.offset)
+
+    def _rebuilt(self, pair: str, reason: str) -> _PairState[S]:
+        return _PairState(pair, self._model.initial(pair), -1, "rebuilt", reason=reason)
+
+    def _label_missing(self, number: int, oldest: int) -> None:
+        """Say of which pairs the topic no longer holds the inputs that they still need; they go on with what there is."""
+        for slot in self._partitions[number].pairs.values():
+            if slot.offset + 1 < oldest:
+                slot.missing = f"{self._input_topic}/{number} from {slot.offset + 1} to {oldest - 1}"
 
     def _log_restored(self, partitions: Sequence[int]) -> None:
         slots = [slot for number in partitions for slot in self._partitions[number].pairs.values()]
-        self._observer.log("INFO", "partitions assigned", partitions=list(partitions), restored_from=dict(Counter(slot.origin for slot in slots)))
+        for origin, amount in (origins := Counter(slot.origin for slot in slots)).items():
+            self._observer.count("crypto_bot_states_restored_total", amount, origin=origin)
+        if missing := {slot.pair: slot.missing for slot in slots if slot.missing}:
+            self._observer.log("ERROR", "retention took inputs that these pairs need, they go on without them", missing=missing)
+        self._observer.log("INFO", "partitions assigned", partitions=list(partitions), restored_from=dict(origins))

@@ -478,14 +478,15 @@ class DeadLetter(Message, frozen=True, tag="dead-letter"):
 
 
 class StateSnapshot(Message, frozen=True, tag="state-snapshot"):
-    """A model's state for one pair after the input at `offset`."""
+    """A model's state for one pair after all inputs up to `offset`."""
 
     pair: PairName
     model: Annotated[str, _doc("model that the state belongs to")]
     schema: Annotated[int, _doc("version of the state's layout")]
-    offset: Annotated[int, _doc("of the last input applied, in the input topic's partition")]
+    offset: Annotated[int, _doc("of the last input handled, in the input topic's partition")]
     checksum: Annotated[str, _doc("SHA-256 of `state`, hexadecimal")]
     state: Annotated[str, _doc("the state as JSON text")]
+    missing: Annotated[str, _doc("inputs that the state lacks because they were no longer kept when it was rebuilt; empty for none")] = ""
 
 
 TickMessage = WriterEpoch | Tick | BarClose

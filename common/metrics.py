@@ -39,6 +39,7 @@ COMMON_METRICS = (
     ),
     Metric("crypto_bot_dead_letters_total", MetricKind.COUNTER, "records and frames set aside", ("source", "reason")),
     Metric("crypto_bot_sequence_gaps_total", MetricKind.COUNTER, "jumps in a pair's seq or bar", ("topic",)),
+    Metric("crypto_bot_states_restored_total", MetricKind.COUNTER, "pairs taken over, by where their state came from", ("origin",)),
     Metric("crypto_bot_step_seconds", MetricKind.HISTOGRAM, "time to handle one turn's records", (), STEP_BUCKETS),
     Metric("crypto_bot_slow_steps_total", MetricKind.COUNTER, "turns over their time budget"),
     Metric("crypto_bot_consumer_lag_records", MetricKind.GAUGE, "records that are there and not yet read"),

@@ -142,7 +142,11 @@ class Transport(Protocol):
 
 
 class Model(Protocol[S]):
-    """A model with one state per pair and one ordered input; see `common.keyed_service`."""
+    """A model with one state per pair and one ordered input; see `common.keyed_service`.
+
+    It may also have `drop_reason(state, message)`, why an input is passed over; `summary(state)`, what people want to see; and
+    `resume(state)`, which begins again what was under way when a state was left. A state's `session` tells when it starts afresh.
+    """
 
     #: Name and layout version that a snapshot is stamped with.
     name: str

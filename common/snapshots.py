@@ -28,18 +28,19 @@ class StateTopic(Generic[S]):
         self._decoder: Decoder[StateSnapshot] = decoder_of(topic)
 
     def newest(self, partitions: Sequence[int]) -> dict[str, Record]:
-        """The last record of each pair in these partitions."""
-        return {record.key: record for record in self._read_to_end(partitions)}
+        """The last record of each pair in these partitions; one without a value was taken back."""
+        newest = {record.key: record for record in self._read_to_end(partitions)}
+        return {pair: record for pair, record in newest.items() if record.value}
 
-    def restore(self, pair: str, record: Record, input_end: int) -> tuple[S, int]:
-        """The state and the offset of the last input in it; raises InvalidRecord when it cannot be relied upon.
+    def restore(self, pair: str, record: Record, input_end: int) -> tuple[S, StateSnapshot]:
+        """The state and the snapshot that held it; raises InvalidRecord when it cannot be relied upon.
 
         `input_end` is the end of the input's partition: a snapshot from beyond it belongs to a topic that is gone.
         """
         snapshot = self._decoder.decode(record.value)
         if snapshot.offset >= input_end:
             raise InvalidRecord("snapshot-foreign", f"{pair}: its last input is {snapshot.offset}, but the input ends at {input_end}; was the topic made anew?")
-        return unseal(self._model, pair, snapshot), snapshot.offset
+        return unseal(self._model, pair, snapshot), snapshot
 
     def _read_to_end(self, partitions: Sequence[int]) -> Iterator[Record]:
         reader = self._transport.reader([Position(self.topic, number, 0) for number in partitions])
@@ -55,10 +56,10 @@ class StateTopic(Generic[S]):
             raise TransportError(f"{self.topic} says it has more records than can be read; the states cannot be restored")
 
 
-def seal(model: Model[S], pair: str, offset: int, state: S) -> StateSnapshot:
-    """The state after the input at `offset`."""
+def seal(model: Model[S], pair: str, offset: int, state: S, *, missing: str = "") -> StateSnapshot:
+    """The state after the input at `offset`; `missing` names inputs that it lacks."""
     text = msgspec.json.encode(state).decode()
-    return StateSnapshot(pair=pair, model=model.name, schema=model.schema, offset=offset, checksum=_checksum(text), state=text)
+    return StateSnapshot(pair=pair, model=model.name, schema=model.schema, offset=offset, checksum=_checksum(text), state=text, missing=missing)
 
 
 def unseal(model: Model[S], pair: str, snapshot: StateSnapshot) -> S:

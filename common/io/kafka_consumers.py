@@ -195,7 +195,8 @@ class KafkaMember(KafkaReader):
     def _take_up(self) -> None:
         partitions = self._to_restore or []
         starts = self._listener.on_assigned(partitions)
-        committed = committed_offsets(self._client, [self._place(self._topic, partition) for partition in partitions])
+        unstated = [self._place(self._topic, partition) for partition in partitions if partition not in starts]
+        committed = committed_offsets(self._client, unstated) if unstated else {}
         bounds = self._bounds_of(self._topic, partitions)
         self._next.clear()
         self._ends = {(self._prefix + self._topic.name, partition): end for partition, (_, end) in bounds.items()}

@@ -30,8 +30,12 @@ class ProcessFits:
 
     def start(self, request: FitRequest) -> None:
         """Begin a fit."""
-        if request.key not in self._running:
-            self._running[request.key] = self._submit(request)
+        if request.key in self._running:
+            return
+        for key in [key for key in self._running if key[0] == request.pair]:
+            # Left behind when another replica had the pair in between.
+            self._running.pop(key).cancel()
+        self._running[request.key] = self._submit(request)
 
     def result(self, request: FitRequest) -> Fit:
         """Wait for a fit."""

@@ -137,6 +137,11 @@ class GarchModel:
         state, answer = self._answer(state, message)
         return state, (*answers, answer)
 
+    def resume(self, state: GarchState) -> None:
+        """Begin the fit again that was under way when the state was left."""
+        if state.pending:
+            self._fits.start(self._request(state, state.pending))
+
     def summary(self, state: GarchState) -> Mapping[str, Any]:
         """Return what people want to see of a pair."""
         values: dict[str, Any] = {"bar": state.bar, "fits_accepted": state.fits_accepted, "fits_refused": state.fits_refused, "reason": state.fit_reason}

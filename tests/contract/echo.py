@@ -13,11 +13,12 @@ PAIRS = ("ETHUSDT-BTCUSDT", "SOLUSDT-BTCUSDT", "BNBUSDT-BTCUSDT", "XRPUSDT-BTCUS
 
 
 class EchoState(msgspec.Struct, frozen=True):
-    """How many ticks were seen, the last one's number and the newest writer epoch."""
+    """How many ticks were seen, the last one's number, the newest writer epoch and the session."""
 
     ticks: int = 0
     seq: int = -1
     epoch: int = 0
+    session: int = -1
 
 
 class EchoModel:
@@ -37,7 +38,7 @@ class EchoModel:
         assert isinstance(message, Tick)
         if not message.y.bid:
             raise InvalidRecord("no-bid", f"seq {message.seq}")
-        state = EchoState(ticks=state.ticks + 1, seq=message.seq, epoch=state.epoch)
+        state = EchoState(ticks=state.ticks + 1, seq=message.seq, epoch=state.epoch, session=message.session)
         seen = HedgeEstimate(alpha=float(state.ticks), beta=1.0, innovation=0.0, parameter_variance=0.0, alpha_variance=0.0, beta_variance=0.0)
         return state, (HedgeRatio(tick=message, status=ModelStatus.READY, estimate=seen),)
 
@@ -52,7 +53,7 @@ class EchoModel:
         return {"ticks": state.ticks}
 
 
-def tick(pair: str, seq: int, *, bid: int = 100, epoch: int = 1) -> bytes:
+def tick(pair: str, seq: int, *, bid: int = 100, epoch: int = 1, session: int = 1) -> bytes:
     """A tick as it travels."""
     quote = Quote(bid=Decimal(bid), bid_size=Decimal(1), ask=Decimal(101), ask_size=Decimal(1), event_time_ns=seq)
-    return encode(Tick(pair=pair, seq=seq, epoch=epoch, session=1, bar=seq // 100, event_time_ns=seq, y=quote, x=quote))
+    return encode(Tick(pair=pair, seq=seq, epoch=epoch, session=session, bar=seq // 100, event_time_ns=seq, y=quote, x=quote))

@@ -3,10 +3,11 @@
 import time
 from collections.abc import Callable
 
+import msgspec
 import pytest
 
 from common import codec, keyed_service
-from common.codec import decoder_of
+from common.codec import decoder_of, encode
 from common.io.metrics import RecordingObserver
 from common.keyed_service import KeyedService
 from common.messages import DeadLetter, HedgeMessage, StateSnapshot, TickMessage
@@ -53,6 +54,9 @@ class Bench:
         reader.close()
         return records
 
+    def snapshots(self) -> list[StateSnapshot]:
+        return [decoder_of(self.states).decode(record.value) for record in self.everything(self.states)]
+
     def answers(self) -> dict[str, list[tuple[int, float]]]:
         """Seq and count of each answer, by pair."""
         found: dict[str, list[tuple[int, float]]] = {pair: [] for pair in PAIRS}
@@ -98,7 +102,8 @@ def test_a_stop_with_work_in_flight_repeats_nothing(bench: Bench) -> None:
     assert first.health().details["inputs"] < 200 * len(PAIRS)
     first.stop()
     second, _ = bench.service()
-    run(second, 200 * len(PAIRS) - first.health().details["inputs"])
+    answered = first.health().details["outputs"]
+    run_until(lambda: second.turn(0.1) < 0 or answered + second.health().details["outputs"] >= 200 * len(PAIRS))
     assert bench.answers() == {pair: [(seq, seq + 1.0) for seq in range(200)] for pair in PAIRS}
     assert second.health().details["restored_from"]["snapshot"] > 0
 
@@ -116,3 +121,87 @@ def test_poison_stops_nothing(bench: Bench) -> None:
     letters = [decoder_of(bench.letters).decode(record.value) for record in bench.everything(bench.letters)]
     assert [(letter.reason, letter.payload, letter.length) for letter in letters] == [("undecodable", value[:65_536], len(value)) for value in poison]
     assert bench.answers()[PAIRS[0]] == [(seq, seq + 1.0) for seq in range(4)]
+
+
+SPOILT: tuple[tuple[str, Callable[[StateSnapshot], StateSnapshot | bytes]], ...] = (
+    ("undecodable", lambda snapshot: encode(snapshot)[:-30]),
+    ("snapshot-damaged", lambda snapshot: msgspec.structs.replace(snapshot, state=snapshot.state.replace("10", "11"))),
+    ("snapshot-foreign", lambda snapshot: msgspec.structs.replace(snapshot, model="garch")),
+    ("snapshot-foreign", lambda snapshot: msgspec.structs.replace(snapshot, schema=2)),
+    ("snapshot-foreign", lambda snapshot: msgspec.structs.replace(snapshot, offset=10**6)),
+)
+
+
+def test_unusable_snapshots_are_refused_and_their_pairs_rebuilt(bench: Bench) -> None:
+    """Cut short, damaged, another model's, a newer layout's or from beyond the input's end: each is refused by name, rebuilt, labelled and set aside once."""
+    first = worked_on(bench)
+    newest = {snapshot.pair: snapshot for snapshot in bench.snapshots()}
+    for pair, (_, spoil) in zip(PAIRS, SPOILT, strict=True):
+        spoilt = spoil(newest[pair])
+        bench.feeder.send(bench.states, pair, spoilt if isinstance(spoilt, bytes) else encode(spoilt))
+    bench.feed(10, 11)
+    second, _ = bench.service()
+    run(second, 11 * len(PAIRS))
+    rebuilt = second.health().details["rebuilt"]
+    assert [rebuilt[pair].split(":")[0] for pair in PAIRS] == [reason for reason, _ in SPOILT]
+    second.stop()
+    assert bench.answers() == {pair: [(seq, seq + 1.0) for seq in range(11)] for pair in PAIRS}
+    letters = [decoder_of(bench.letters).decode(record.value) for record in bench.everything(bench.letters)]
+    assert sorted((letter.service, letter.source, letter.reason) for letter in letters) == sorted(
+        (first.name, str(bench.states), reason) for reason, _ in SPOILT
+    )
+    third, _ = bench.service()
+    run_until(lambda: third.turn(0.1) < 0 or third.health().details["restored_from"] == {"snapshot": len(PAIRS)})
+
+
+def test_an_emptied_state_topic_is_rebuilt_from_the_inputs(bench: Bench) -> None:
+    """Without any state every pair is rebuilt, labelled so, and publishes nothing a second time."""
+    worked_on(bench)
+    for partition, end in bench.outside.end_offsets(bench.states).items():
+        bench.arena.truncate(bench.states, partition, end)
+    bench.feed(10, 11)
+    second, _ = bench.service()
+    run(second, 11 * len(PAIRS))
+    assert second.health().details["rebuilt"] == dict.fromkeys(sorted(PAIRS), "no-snapshot: none is in the state topic")
+    second.stop()
+    assert bench.answers() == {pair: [(seq, seq + 1.0) for seq in range(11)] for pair in PAIRS}
+
+
+def test_an_older_snapshot_skips_nothing(bench: Bench) -> None:
+    """When a member that was paused leaves a snapshot from before the committed position, no input is missed and no answer repeated."""
+    bench.feed(0, 1)
+    first, _ = bench.service()
+    run(first, len(PAIRS))
+    first.stop()
+    older = bench.snapshots()
+    worked_on(bench, first=1)
+    for snapshot in older:
+        bench.feeder.send(bench.states, snapshot.pair, encode(snapshot))
+    bench.feed(10, 11)
+    second, _ = bench.service()
+    run(second, 10 * len(PAIRS))
+    assert second.health().details["restored_from"] == {"snapshot": len(PAIRS)}
+    second.stop()
+    assert bench.answers() == {pair: [(seq, seq + 1.0) for seq in range(11)] for pair in PAIRS}
+
+
+def test_inputs_that_retention_took_are_named(bench: Bench) -> None:
+    """A pair whose inputs since its snapshot are gone goes on with what there is and says what it lacks."""
+    bench.feed(0, 10)
+    partition = bench.outside.partition_of(bench.ticks, PAIRS[0])
+    bench.arena.truncate(bench.ticks, partition, bench.outside.end_offsets(bench.ticks)[partition] - 1)
+    service, _ = bench.service()
+    run_until(lambda: service.turn(0.1) < 0 or bench.outside.committed(bench.ticks, service.group).keys() >= {partition})
+    missing = service.health().details["missing_inputs"]
+    assert PAIRS[0] in missing
+    assert set(missing.values()) == {f"{bench.ticks}/{partition} from 0 to {bench.outside.oldest_offsets(bench.ticks)[partition] - 1}"}
+    service.stop()
+
+
+def worked_on(bench: Bench, first: int = 0) -> KeyedService[EchoState]:
+    """A service that has had ten ticks a pair and stopped."""
+    bench.feed(first, 10)
+    service, _ = bench.service()
+    run(service, (10 - first) * len(PAIRS))
+    service.stop()
+    return service

@@ -1,7 +1,8 @@
 """KeyedService over the in-memory broker."""
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from hashlib import sha256
 
 import msgspec
 import pytest
@@ -14,8 +15,9 @@ from common.errors import ConfigurationError, DeliveryFailed, InvalidRecord, Inv
 from common.io.memory import Faults, MemoryBroker, MemoryTransport
 from common.io.metrics import RecordingObserver
 from common.keyed_service import SNAPSHOT_INTERVAL_NS, KeyedService, pair_of
-from common.messages import DeadLetter, StateSnapshot, WriterEpoch
+from common.messages import DeadLetter, Message, StateSnapshot, Tick, WriterEpoch
 from common.metrics import COMMON_METRICS
+from common.snapshots import seal
 from common.topics import DEAD_LETTERS, HEDGE_RATIOS, KALMAN_STATE, TICKS
 from common.trace import Trace
 from tests.contract.echo import PAIRS, EchoModel, EchoState, tick
@@ -42,9 +44,9 @@ class World:
         service.start()
         return service
 
-    def feed(self, *seqs: int, pair: str = PAIR) -> None:
+    def feed(self, *seqs: int, pair: str = PAIR, session: int = 1) -> None:
         for seq in seqs:
-            self.feeder.send(TICKS, pair, tick(pair, seq), trace=Trace.begin(1000 + seq).with_time(2000 + seq))
+            self.feeder.send(TICKS, pair, tick(pair, seq, session=session), trace=Trace.begin(1000 + seq).with_time(2000 + seq))
 
     def answers(self, pair: str = PAIR) -> list[tuple[int, float]]:
         """Seq and count of each answer about the pair, in order."""
@@ -228,26 +230,39 @@ def test_a_new_writer_voids_the_old_one(world: World) -> None:
         (lambda snapshot: msgspec.structs.replace(snapshot, model="other"), "snapshot-foreign"),
         (lambda snapshot: msgspec.structs.replace(snapshot, offset=99), "snapshot-foreign"),
         (lambda snapshot: msgspec.structs.replace(snapshot, pair=PAIRS[1]), "snapshot-foreign"),
+        (lambda snapshot: encode(snapshot)[:-20], "undecodable"),
+        (
+            lambda _: msgspec.structs.replace(seal(EchoModel(), PAIR, 2, EchoState(ticks=3)), state="{", checksum=sha256(b"{").hexdigest()),
+            "snapshot-unreadable",
+        ),
     ],
 )
-def test_rebuilds_a_pair_whose_snapshot_is_unusable(world: World, spoil: Callable[[StateSnapshot], StateSnapshot], reason: str) -> None:
-    """A damaged or foreign snapshot is refused by name, and its pair starts again at the oldest input."""
+def test_rebuilds_a_pair_whose_snapshot_is_unusable(world: World, spoil: Callable[[StateSnapshot], StateSnapshot | bytes], reason: str) -> None:
+    """A damaged or foreign snapshot is refused by name and its pair rebuilt from the oldest input, labelled so, without publishing anything again."""
     world.feed(0, 1, 2)
     first = world.service()
     settle(first)
     first.stop()
     (snapshot,) = world.snapshots()
-    world.feeder.send(KALMAN_STATE, PAIR, encode(spoil(snapshot)), partition=world.broker.partition_of(PAIR))
+    spoilt = spoil(snapshot)
+    world.feeder.send(KALMAN_STATE, PAIR, spoilt if isinstance(spoilt, bytes) else encode(spoilt), partition=world.broker.partition_of(PAIR))
     second = world.service()
     settle(second)
-    assert second.health().details["restored_from"] == {"rebuilt": 1, "beginning": 4}
-    assert world.answers()[-3:] == [(0, 1.0), (1, 2.0), (2, 3.0)]
+    details = second.health().details
+    assert (details["restored_from"], list(details["rebuilt"])) == ({"rebuilt": 1, "beginning": 4}, [PAIR])
+    assert details["rebuilt"][PAIR].startswith(f"{reason}: ")
+    assert second.health().reason == "1 of 5 pairs were rebuilt or lack inputs; /info says which"
+    assert world.observer.total("crypto_bot_states_restored_total", {"origin": "rebuilt"}) == 1
+    world.feed(3)
+    settle(second)
+    assert world.answers() == [(0, 1.0), (1, 2.0), (2, 3.0), (3, 4.0)]
+    assert world.dropped("published-before") == 3
     assert [(letter.source, letter.reason) for letter in world.dead_letters()] == [("kalman-state", reason)]
     assert [line.fields["pair"] for line in world.observer.logs if line.level == "ERROR"] == [PAIR]
 
 
 def test_a_half_rebuilt_pair_is_not_taken_for_a_whole_one() -> None:
-    """Killed within a rebuild, the next service rebuilds again instead of going on at the committed position."""
+    """Killed within a rebuild, the next service goes on with it instead of at the committed position."""
     pairs = tuple(pair for pair in PAIRS if MemoryBroker().partition_of(pair) == MemoryBroker().partition_of(PAIR))
     world = World(pairs=pairs[:1])
     for seq in range(8):
@@ -263,23 +278,126 @@ def test_a_half_rebuilt_pair_is_not_taken_for_a_whole_one() -> None:
     for _ in range(2):
         world.now_ns += SNAPSHOT_INTERVAL_NS
         second.turn(0)
+    assert len(world.snapshots()) == 2
     world.service()
     third = world.service()
+    world.feed(8)
     settle(third)
-    assert world.answers()[-8:] == [(seq, seq + 1.0) for seq in range(8)]
+    assert world.answers() == [(seq, seq + 1.0) for seq in range(9)]
 
 
 def test_a_dead_letter_is_not_repeated_by_a_rebuild(world: World) -> None:
-    """Reading the input again for one pair does not set aside again what was set aside before."""
+    """Reading the input again for one pair sets nothing aside and answers nothing that was before."""
     world.feed(0)
     world.feeder.send(TICKS, PAIR, b"nonsense")
     first = world.service()
     settle(first)
     first.stop()
     world.broker.truncate(KALMAN_STATE, world.broker.partition_of(PAIR), 10**6)
-    settle(world.service())
+    second = world.service()
+    world.feed(1)
+    settle(second)
     assert len(world.dead_letters()) == 1
-    assert world.answers() == [(0, 1.0), (0, 1.0)]
+    assert world.answers() == [(0, 1.0), (1, 2.0)]
+
+
+def lose(world: World) -> None:
+    world.broker.truncate(KALMAN_STATE, world.broker.partition_of(PAIR), 10**6)
+
+
+def take_back(world: World) -> None:
+    world.feeder.send(KALMAN_STATE, PAIR, b"", partition=world.broker.partition_of(PAIR))
+
+
+@pytest.mark.parametrize("empty", [lose, take_back])
+def test_a_state_that_is_gone_is_labelled(world: World, empty: Callable[[World], None]) -> None:
+    """A pair whose snapshot was lost or taken back, in a partition that was worked on, is rebuilt and says so."""
+    world.feed(0)
+    first = world.service()
+    settle(first)
+    first.stop()
+    empty(world)
+    second = world.service()
+    settle(second)
+    assert second.health().details["rebuilt"] == {PAIR: "no-snapshot: none is in the state topic"}
+    assert world.dead_letters() == []
+
+
+def test_an_older_snapshot_of_a_paused_member_skips_nothing(world: World) -> None:
+    """A snapshot that lies behind the committed position, with no newer one left, misses no input and repeats no answer."""
+    world.feed(0)
+    first = world.service()
+    settle(first)
+    world.feed(1, 2)
+    settle(first)
+    first.stop()
+    older = world.snapshots()[0]
+    world.feeder.send(KALMAN_STATE, PAIR, encode(older), partition=world.broker.partition_of(PAIR))
+    assert (older.offset, world.transport.committed(TICKS, first.group)[world.broker.partition_of(PAIR)]) == (0, 3)
+    world.feed(3)
+    second = world.service()
+    settle(second)
+    assert world.answers() == [(seq, seq + 1.0) for seq in range(4)]
+    assert second.health().details["rebuilt"] == second.health().details["missing_inputs"] == {}
+
+
+def test_inputs_that_retention_took_are_missed_and_named_until_the_state_is_made_anew(world: World) -> None:
+    """A pair whose inputs since its snapshot are gone goes on with what there is, and its label outlives it."""
+    world.feed(0)
+    first = world.service()
+    settle(first)
+    world.feed(1, 2, 3)
+    world.broker.truncate(TICKS, world.broker.partition_of(PAIR), 3)
+    second = world.service()
+    settle(second)
+    missing = {PAIR: f"ticks/{world.broker.partition_of(PAIR)} from 1 to 2"}
+    assert second.health().details["missing_inputs"] == missing
+    second.stop()
+    assert world.answers() == [(0, 1.0), (3, 2.0)]
+    third = world.service()
+    assert third.turn(0) == 0
+    assert third.health().details["missing_inputs"] == missing
+    assert [line.fields["missing"] for line in world.observer.logs if line.level == "ERROR"] == [missing, missing]
+    world.feed(4, session=2)
+    settle(third)
+    assert third.health().details["missing_inputs"] == {}
+
+
+def test_a_quiet_pair_holds_no_start_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pair without inputs, even without any ever, is snapshotted after so many records of others, so that few are read again."""
+    monkeypatch.setattr(keyed_service, "QUIET_RECORDS", 10)
+    partition_of = MemoryBroker().partition_of
+    pairs = tuple(pair for pair in (*PAIRS, *(f"A{number}USDT-BTCUSDT" for number in range(20))) if partition_of(pair) == partition_of(PAIR))[:2]
+    world = World(pairs=pairs)
+    first = world.service()
+    world.feed(*range(10))
+    settle(first)
+    world.now_ns += SNAPSHOT_INTERVAL_NS
+    world.feed(10)
+    settle(first)
+    assert [(snapshot.pair, snapshot.offset) for snapshot in world.snapshots()] == [(pairs[0], 9), (pairs[1], 9), (pairs[0], 10)]
+    second = world.service()
+    settle(second)
+    assert (second.health().details["inputs"], second.health().details["restored_from"]) == (1, {"snapshot": 2})
+
+
+class ForgetfulModel(EchoModel):
+    """Passes over every odd tick."""
+
+    def step(self, state: EchoState, message: Message) -> tuple[EchoState, Sequence[Message]]:
+        return (state, ()) if isinstance(message, Tick) and message.seq % 2 else super().step(state, message)
+
+
+def test_an_input_that_changes_no_state_is_not_worth_a_snapshot(world: World) -> None:
+    """What the model passes over moves no snapshot; a successor reads it again."""
+    world.feed(0)
+    service = world.service(model=ForgetfulModel())
+    settle(service)
+    world.now_ns += SNAPSHOT_INTERVAL_NS
+    world.feed(1)
+    settle(service)
+    assert [snapshot.offset for snapshot in world.snapshots()] == [0]
+    assert world.transport.committed(TICKS, service.group)[world.broker.partition_of(PAIR)] == 2
 
 
 def test_moves_pairs_between_members(world: World) -> None:
@@ -348,7 +466,7 @@ def test_a_message_about_no_pair_is_refused() -> None:
 
 @given(seed=st.integers(0, 2**32))
 def test_no_schedule_changes_an_answer(seed: int) -> None:
-    """Delays, duplicates, lost acknowledgements, kills and members that come and go change no answer and lose none."""
+    """Delays, duplicates, lost acknowledgements, kills, late snapshots and members that come and go change no answer and lose none."""
     chance = random.Random(seed)
     faults = Faults(
         duplicate=lambda: chance.random() < 0.1,
@@ -365,13 +483,17 @@ def test_no_schedule_changes_an_answer(seed: int) -> None:
         fed[pair] += 1
         world.now_ns += chance.choice((0, 0, SNAPSHOT_INTERVAL_NS))
         name = chance.choice("ab")
-        event = chance.randrange(10)
+        event = chance.randrange(11)
         if event == 0:
             if name in members:
                 transports[name].abandon()
             members[name], transports[name] = world.service(instance=name, faults=faults), world.transport
         elif event == 1 and len(members) > 1:
             members.pop(name).stop()
+        elif event == 2 and (snapshots := world.broker.records(KALMAN_STATE)):
+            # A member that was paused writes what its successor has long overtaken.
+            old = chance.choice(snapshots)
+            world.feeder.send(KALMAN_STATE, old.key, old.value, partition=old.partition)
         elif name in members:
             members[name].turn(0)
     for transport in transports.values():

@@ -141,3 +141,12 @@ def test_prepared_surprises_are_white() -> None:
     _, noise = prepared
     lag = math.fsum(a * b for a, b in pairwise(noise)) / math.fsum(value * value for value in noise)
     assert abs(lag) < 0.1
+
+
+def test_a_fit_that_was_left_behind_is_forgotten(process_fits: ProcessFits) -> None:
+    """When a pair comes back with a later fit under way, the one begun before it left is dropped."""
+    earlier, later = (request(list(reverting(1, 600)), bar) for bar in (900, 901))
+    process_fits.start(earlier)
+    process_fits.start(later)
+    assert list(process_fits._running) == [later.key]
+    process_fits.result(later)

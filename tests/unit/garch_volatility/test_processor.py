@@ -147,6 +147,18 @@ def test_skipped_bars_are_answered_first_as_missing() -> None:
     ]
 
 
+def test_a_restored_state_begins_its_pending_fit_at_once() -> None:
+    """Resuming asks for the fit that was under way, so that its bar does not wait for it; without one for none."""
+    fits = ScriptedFits(GOOD_FIT)
+    state, _ = run(model_with(fits), bars(61))
+    assert state.pending
+    elsewhere = ScriptedFits(GOOD_FIT)
+    model_with(elsewhere).resume(model_with(elsewhere).initial(PAIR))
+    assert elsewhere.started == []
+    model_with(elsewhere).resume(state)
+    assert elsewhere.started == fits.started
+
+
 def test_pending_fit_takes_effect_at_a_missing_bar() -> None:
     """The fit-delay rule counts bars, also those that were skipped."""
     model = model_with(ScriptedFits(GOOD_FIT))
