@@ -335,12 +335,12 @@ def play_live(world: World) -> list[Execution]:
     run_dry(service)
     world.send(RISK_SIGNALS, signal(FIRST_BAR))
     world.send(RISK_SIGNALS, signal(FIRST_BAR + 1))
-    world.feed(third[0])
+    world.feed(*third[:2])
     run_dry(service)
     for number, kind in enumerate((CommandKind.FLATTEN, CommandKind.RESUME), start=1):
         world.send(COMMANDS, Command(id=number, target=PAIR, kind=kind, who="me", why="test", issued_at_ns=0), PAIR)
     run_dry(service)
-    world.feed(*third[1:], fourth[0])
+    world.feed(third[2], fourth[0])
     run_dry(service)
     world.clock.now_ns += 250 * MS
     run_dry(service)
@@ -362,10 +362,12 @@ def test_a_live_session_replays_from_what_was_committed(tmp_path: Path) -> None:
     committed = Committed([*facts, *facts])
     service = world.build(committed=committed)
     service.start()
-    for bar in range(FIRST_BAR, FIRST_BAR + 3):
-        world.send(RISK_SIGNALS, signal(bar, commands_through=2 if bar == FIRST_BAR + 2 else 0))
     world.feed(*live_session())
-    world.clock.now_ns += 3600 * 10**9
+    for bar in range(FIRST_BAR, FIRST_BAR + 3):
+        run_dry(service)
+        world.clock.now_ns += 3600 * 10**9
+        run_dry(service)
+        world.send(RISK_SIGNALS, signal(bar, commands_through=2 if bar == FIRST_BAR + 2 else 0))
     run_dry(service)
     assert world.executions() == said
     assert committed.left() == []

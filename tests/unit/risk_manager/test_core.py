@@ -325,7 +325,9 @@ def test_no_order_of_arrival_changes_a_signal(data: st.DataObject) -> None:
 def live_session() -> list[Input]:
     """Four live bars: of the second a mark is late, of the third all but one, and an operator halts and resumes."""
     bars = {bar: bar_of(bar, feed=Feed.LIVE) for bar in (7, 8, 9, 10)}
-    late, later = bars[8].pop(2), [bars[9].pop(0), bars[9].pop(0)]
+    del bars[8][2], bars[9][:2]
+    late = mark(PAIRS[2], 8, equity=1, feed=Feed.LIVE)
+    later = [mark(pair, 9, equity=1, feed=Feed.LIVE) for pair in PAIRS[:2]]
     return [
         *bars[7],
         *bars[8],
