@@ -48,7 +48,7 @@ class Simulator:
         self.recording = recording
         self.player = Player(recording, speed, autostart=autostart, monotonic=time.monotonic)
         self._speed = speed
-        self._sockets: set[web.WebSocketResponse] = set()
+        self._sockets: dict[web.WebSocketResponse, asyncio.Transport | None] = {}
         self._log = structlog.get_logger()
 
     def application(self) -> web.Application:
@@ -69,6 +69,7 @@ class Simulator:
         application.router.add_get("/simulator/status", self._status)
         application.router.add_post("/simulator/start", self._start)
         application.router.add_post("/simulator/stop", self._stop)
+        application.router.add_post("/simulator/disconnect", self._disconnect)
         for path in ("/health", "/health/live", "/health/ready"):
             application.router.add_get(path, self._health)
         return application
@@ -115,7 +116,7 @@ class Simulator:
     async def _serve(self, request: web.Request, listener: Listener) -> web.StreamResponse:
         socket_ = web.WebSocketResponse(timeout=_CLOSE_TIMEOUT_S, autoping=False, autoclose=False, compress=False, max_msg_size=1024 * 1024)
         await socket_.prepare(request)
-        self._sockets.add(socket_)
+        self._sockets[socket_] = request.transport
         self._log.info("client connected", path=request.path_qs)
         reader = _Reader()
         parts = [self._listen(socket_, listener, reader), self._pump(socket_, listener, reader), _keep_alive(socket_, reader)]
@@ -130,7 +131,7 @@ class Simulator:
             for task in tasks:
                 task.cancel()
             errors = await asyncio.gather(*tasks, return_exceptions=True)
-            self._sockets.discard(socket_)
+            self._sockets.pop(socket_, None)
         # Only now that nobody reads from the socket any more does it wait for the client's own close, as it must before it lets go.
         await _close(socket_, *(closing or (1000, "")))
         for error in errors:
@@ -191,6 +192,13 @@ class Simulator:
 
     async def _stop(self, _: web.Request) -> web.Response:
         self.player.stop()
+        return _json(self.status())
+
+    async def _disconnect(self, _: web.Request) -> web.Response:
+        """Break all connections off, as a network does: without a word, and what is on its way is lost."""
+        for transport in list(self._sockets.values()):
+            if transport is not None:
+                transport.abort()
         return _json(self.status())
 
     async def _health(self, _: web.Request) -> web.Response:

@@ -103,6 +103,26 @@ def test_a_wrong_root_stays_silent(tmp_path: Path) -> None:
     assert (silent, code, wrong_code) == ([], 4000, 4000)
 
 
+def test_clients_can_be_disconnected_and_come_back(tmp_path: Path) -> None:
+    """On request every connection breaks without a closing frame; who connects again hears the rest of the recording, and nothing twice."""
+    lines = [book(number) for number in range(3000)]
+    with serve(tick_file(tmp_path, lines)) as (simulator, port):
+        with client(port, f"/public/stream?streams={BOOK}") as connection:
+            first = connection.recv(timeout=5, decode=False)
+            assert ask(port, "/simulator/disconnect", "POST")[0] == 200
+            with pytest.raises(ConnectionClosed) as caught:
+                list(connection)
+            assert caught.value.rcvd is None
+        until(lambda: simulator.status()["connections"] == 0)
+        with client(port, f"/public/stream?streams={BOOK}") as connection:
+            rest, code, _ = read(connection)
+    sent = [payload_text(line).encode() for line in lines]
+    assert first == sent[0]
+    assert 0 < len(rest) < len(sent)
+    assert rest == sent[-len(rest) :]
+    assert code == 4000
+
+
 def test_both_sockets_play_the_same_timeline(tmp_path: Path) -> None:
     """/public gets the books, /market the trades, and /market ends as soon as the recording has no more of them."""
     lines = [line for number in range(300) for line in (book(number), trade(number))] + [book(number) for number in range(300, 2000)]
