@@ -6,7 +6,7 @@ It serves the tests that prove that timing changes nothing, the look at the defa
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from common.bootstrap import Context
 from common.codec import decoder_of
@@ -19,6 +19,7 @@ from common.rules import SymbolRules
 from common.settings import Market, load
 from common.topics import EXECUTIONS, GARCH_STATE, HEDGE_RATIOS, RISK_SIGNALS, VOLATILITY_THRESHOLDS, Topic
 from services.exchange_simulator.recording import Frame as RecordedFrame
+from services.execution.committed import Committed
 from services.execution.edge import ExecutionService
 from services.execution.ledger import LEDGER_FILE, Ledger
 from services.execution.settings import ExecutionSettings
@@ -31,6 +32,7 @@ from services.ingestion.source import Channel, Frame, ListSource
 from services.kalman_filter.edge import build as build_kalman
 from services.kalman_filter.settings import KalmanSettings
 from services.risk_manager.edge import RiskManagerService
+from services.risk_manager.recorded import Recorded
 from services.risk_manager.settings import RiskSettings
 
 INGESTION, KALMAN, GARCH, RISK, EXECUTION = "ingestion", "kalman-filter", "garch-volatility", "risk-manager", "execution"
@@ -38,6 +40,18 @@ NAMES = (INGESTION, KALMAN, GARCH, RISK, EXECUTION)
 
 #: Turns without a record after which a run that has not ended stands still.
 _STANDSTILL_TURNS = 3000
+
+
+#: Rounds without a record after which nothing more comes: a record passes through all services in one.
+_IDLE_ROUNDS = 10
+
+
+class Facts(NamedTuple):
+    """What a replay takes from the record of a session, since it is no function of `ticks`."""
+
+    committed: Committed | None
+    #: None where bars closed as they do by themselves: from a recording, without commands.
+    recorded: Recorded | None
 
 
 def public_frames(recorded: Iterable[RecordedFrame], market: Market) -> list[Frame]:
@@ -62,18 +76,21 @@ class Offline:
         folder: Path,
         *,
         partitions: int = 4,
+        place: Callable[[str], int] | None = None,
+        facts: Facts | None = None,
         faults: Faults | None = None,
         clock: Callable[[], int] = time.time_ns,
         observer: Observer | None = None,
         synchronous: str = "OFF",
     ) -> None:
         self.environment = {**environment, "DATA_DIR": str(folder), "REDIS_URL": ""}
-        self.broker = MemoryBroker(partitions)
+        self.broker = MemoryBroker(partitions, place)
         self.observer = observer or RecordingObserver()
         self.services: dict[str, Service] = {}
         self._source = ListSource(frames)
         self._rules = rules
         self._folder = folder
+        self._facts = facts or Facts(None, None)
         self._faults = faults or Faults()
         self._clock = clock
         self._synchronous = synchronous
@@ -111,6 +128,18 @@ class Offline:
             if idle > _STANDSTILL_TURNS:
                 raise RuntimeError(f"the services stand still: {self.state_of_play()}")
 
+    def run_dry(self, names: Sequence[str], heard: Callable[[int], None] = lambda _: None) -> None:
+        """Turn these services until none has anything left to do; `heard` is told how many records were handled."""
+        for name in names:
+            if name not in self.services:
+                self.start(name)
+        handled, idle_rounds = 0, 0
+        while idle_rounds < _IDLE_ROUNDS:
+            now = sum(self.services[name].turn(0) for name in names)
+            handled += now
+            idle_rounds = 0 if now else idle_rounds + 1
+            heard(handled)
+
     def stop(self) -> None:
         """Stop all services in the order of the data."""
         for name in NAMES:
@@ -143,11 +172,13 @@ class Offline:
                 return self._garch(context)
             case "risk-manager":
                 settings = load(RiskSettings, self.environment)
-                return RiskManagerService(settings, context.transport, context.observer, context.clock, synchronous=self._synchronous)
+                return RiskManagerService(
+                    settings, context.transport, context.observer, context.clock, synchronous=self._synchronous, recorded=self._facts.recorded
+                )
             case _:
                 ledger = Ledger(self._folder / LEDGER_FILE, stamp={"environment": "offline"}, synchronous=self._synchronous)
                 own = load(ExecutionSettings, self.environment)
-                return ExecutionService(own, context.transport, context.observer, context.clock, self._rules, ledger)
+                return ExecutionService(own, context.transport, context.observer, context.clock, self._rules, ledger, self._facts.committed)
 
     def _garch(self, context: Context) -> Service:
         """As the service itself is built, but with fits in this process: their results are the same."""

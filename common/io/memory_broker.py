@@ -55,8 +55,10 @@ class Group:
 class MemoryBroker:
     """The shared logs and groups; topics come into being at first use, all with the same number of partitions."""
 
-    def __init__(self, partitions: int = 4) -> None:
+    def __init__(self, partitions: int = 4, place: Callable[[str], int] | None = None) -> None:
+        """`place` gives the partition of a key, as another broker does; by default one of its own."""
         self.partitions = partitions
+        self._place = place or self._usual_place
         self.changed = threading.Condition()
         self._waiting = 0
         self._logs: dict[str, list[Log]] = {}
@@ -84,8 +86,11 @@ class MemoryBroker:
         """The partition of a key: the same in every run and process."""
         partition = self._partition_of.get(key)
         if partition is None:
-            partition = self._partition_of[key] = zlib.crc32(key.encode()) % self.partitions
+            partition = self._partition_of[key] = self._place(key)
         return partition
+
+    def _usual_place(self, key: str) -> int:
+        return zlib.crc32(key.encode()) % self.partitions
 
     def append(self, topic: Topic, partition: int, key: str, value: bytes, trace: Trace = NO_TRACE) -> None:
         """Write a record at the end of a partition."""

@@ -77,7 +77,7 @@ class Engine:
         """Obey a command at once; raises InvalidRecord when its target is not known."""
         if command.target != PORTFOLIO:
             self._require_pair(command.target)
-        if self._committed:
+        if self._committed is not None:
             return
         for pair in self.params if command.target == PORTFOLIO else (command.target,):
             self._apply(pair, processor.obey(self.params[pair], self.states[pair], command))
@@ -123,7 +123,7 @@ class Engine:
         return found
 
     def _waiting(self) -> list[str]:
-        if self._committed:
+        if self._committed is not None:
             return []
         return [pair for pair, queue in self._queues.items() if queue and self.states[pair].feed is Feed.LIVE]
 
@@ -160,7 +160,9 @@ class Engine:
     def _apply_committed(self, pair: str) -> None:
         """A replay: what the record says happened between the last record and the next."""
         queue = self._queues[pair]
-        while self._committed and (result := self._committed.apply_next(self.params[pair], self.states[pair], queue.head.message if queue else None)):
+        while self._committed is not None and (
+            result := self._committed.apply_next(self.params[pair], self.states[pair], queue.head.message if queue else None)
+        ):
             self._apply(pair, result)
 
     def _step(self, pair: str, held: Held, signal: RiskSignal | None) -> None:

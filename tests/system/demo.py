@@ -17,7 +17,7 @@ import pytest
 from scripts.embedded.monitor import ask
 from scripts.embedded.options import ROOT
 from scripts.embedded.plan import SERVICES, SIMULATOR_PORT_OFFSET
-from tests.system.ledgers import Rows, ledger
+from scripts.sessions.ledgers import Rows, ledger
 
 #: Short warm-ups and low hurdles, so that a short recording holds many decisions.
 QUICK = {

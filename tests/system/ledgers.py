@@ -3,19 +3,15 @@
 import sqlite3
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from common.rules import parse_exchange_info
 from scripts.embedded.options import parse
 from scripts.embedded.plan import pipeline_settings
 from scripts.embedded.recordings import resolve
 from scripts.offline import Offline, public_frames
+from scripts.sessions.ledgers import Rows, ledger, reading
 from services.exchange_simulator.exchange_info import exchange_info
 from services.exchange_simulator.store import Wanted, open_recording
-
-_TABLES = ("decisions", "orders", "order_events", "fills", "funding", "round_trips", "marks", "holds", "commands")
-
-Rows = list[dict[str, Any]]
 
 
 def in_memory(folder: Path, recording: Path, settings: Mapping[str, str], pairs: str = "") -> dict[str, Rows]:
@@ -30,32 +26,15 @@ def in_memory(folder: Path, recording: Path, settings: Mapping[str, str], pairs:
     return ledger(folder / "trading.db")
 
 
-def ledger(path: Path) -> dict[str, Rows]:
-    """What was decided and done: every row of every table, in each pair's own order."""
-    connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
-    connection.row_factory = sqlite3.Row
-    try:
-        return {table: [_shown(row) for row in connection.execute(f"SELECT * FROM {table} ORDER BY pair, rowid")] for table in _TABLES}
-    finally:
-        connection.close()
-
-
 def marks_so_far(path: Path) -> int:
     """How many bars a run has marked by now."""
     if not path.exists():
         return 0
-    connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
     try:
-        return int(connection.execute("SELECT count(*) FROM marks").fetchone()[0])
+        with reading(path) as connection:
+            return int(connection.execute("SELECT count(*) FROM marks").fetchone()[0])
     except sqlite3.OperationalError:
         return 0
-    finally:
-        connection.close()
-
-
-def _shown(row: sqlite3.Row) -> dict[str, Any]:
-    # A row's number tells how the pairs took turns, which is not part of any decision.
-    return {name: row[name] for name in row.keys() if name != "id"}  # noqa: SIM118 - a Row iterates over values
 
 
 def require_equal(found: dict[str, Rows], expected: dict[str, Rows]) -> None:

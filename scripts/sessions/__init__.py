@@ -1,0 +1,1 @@
+"""Recorded sessions: read from the broker, run again in memory, compared."""
