@@ -26,8 +26,9 @@ from common.health import CONSUMED, PRODUCED, HealthMonitor, Limits
 from common.io import logs
 from common.io.http import HttpServer, common_routes, create_application, listen
 from common.io.kafka import KafkaTransport
+from common.io.kafka_security import security_settings
 from common.io.metrics import PrometheusObserver
-from common.io.registry import Registry
+from common.io.registry import Registry, redis_client
 from common.metrics import COMMON_METRICS, Metric
 from common.processor import Observer, Service, Transport, WallClock
 from common.runtime import GarbageCollection, Runtime
@@ -158,7 +159,8 @@ class Process:
         self._failed = False
         self._started_at = datetime.now(UTC).isoformat(timespec="seconds")
         self._logger = logs.configure(name, settings.log_level, self._instance)
-        self._registry = Registry(settings.redis_url, name, self._instance)
+        redis = redis_client(settings.redis_url, settings.redis_password, settings.redis_ca_file)
+        self._registry = Registry(redis, settings.redis_url, name, self._instance)
         self._observer = PrometheusObserver((*COMMON_METRICS, *metrics), self._logger, self._registry.pair_state)
         self._observer.gauge("crypto_bot_build_info", 1, service=name, version=VERSION, profile=settings.profile_in_use.value)
 
@@ -256,7 +258,7 @@ def limits_of(settings: Settings) -> Limits:
 
 
 def connect(settings: Settings, name: str, instance: str) -> Transport:
-    """Reach Kafka; raises TransportError when that takes too long, ConfigurationError when it lacks topics."""
+    """Reach Kafka; raises TransportError when that takes too long, ConfigurationError when it lacks topics or one of us refuses the other."""
     transport = KafkaTransport(
         settings.kafka_bootstrap_servers,
         fetch_wait_max_ms=settings.kafka_fetch_wait_max_ms,
@@ -264,6 +266,7 @@ def connect(settings: Settings, name: str, instance: str) -> Transport:
         instance=settings.instance,
         alone=settings.kafka_alone,
         topic_prefix=settings.topic_prefix,
+        security=security_settings(settings),
     )
     transport.connect(settings.kafka_startup_timeout_seconds)
     transport.require_topics(ALL_TOPICS, TOPICS_PATIENCE_S)

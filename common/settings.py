@@ -70,6 +70,33 @@ class TradingProfile(StrEnum):
 DEMO_PROFILE: Mapping[str, str] = {"COST_MARGIN": "0", "ADVISORY_GATES": "cost", "MAX_LEG_AGE_MS": "60000"}
 
 
+class SecurityProtocol(StrEnum):
+    """How Kafka's clients connect, as Kafka spells it."""
+
+    PLAINTEXT = "PLAINTEXT"
+    SSL = "SSL"
+    SASL_PLAINTEXT = "SASL_PLAINTEXT"
+    SASL_SSL = "SASL_SSL"
+
+    @property
+    def has_sasl(self) -> bool:
+        """Whether a user name and password are asked for."""
+        return self.value.startswith("SASL_")
+
+    @property
+    def has_tls(self) -> bool:
+        """Whether the connection is encrypted."""
+        return self.value.endswith("SSL")
+
+
+class SaslMechanism(StrEnum):
+    """How a password is proven, as Kafka spells it; PLAIN shows it to the broker and, without TLS, to the network."""
+
+    PLAIN = "PLAIN"
+    SCRAM_SHA_256 = "SCRAM-SHA-256"
+    SCRAM_SHA_512 = "SCRAM-SHA-512"
+
+
 class LogLevel(StrEnum):
     """Levels of the standard library."""
 
@@ -100,13 +127,29 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     kafka_bootstrap_servers: Annotated[
         str, setting("Kafka brokers, host:port, comma separated", "localhost:9092", pattern=r"^[^\s:,]+:\d+(,[^\s:,]+:\d+)*$")
     ] = "localhost:9092"
+    kafka_security_protocol: Annotated[SecurityProtocol, setting("how Kafka is connected to: SSL encrypts, SASL asks for a password", "SASL_SSL")] = (
+        SecurityProtocol.PLAINTEXT
+    )
+    kafka_sasl_mechanism: Annotated[SaslMechanism, setting("how the password is proven to Kafka", "SCRAM-SHA-512")] = SaslMechanism.SCRAM_SHA_512
+    kafka_sasl_username: Annotated[str, setting("user name for Kafka", "crypto-bot")] = ""
+    kafka_sasl_password: Annotated[Secret, setting("password for Kafka", "see KAFKA_SASL_PASSWORD_FILE")] = Secret("")
+    kafka_ssl_ca_file: Annotated[str, setting("certificates that Kafka's is checked against, PEM; default: the system's", "/run/secrets/kafka-ca.pem")] = ""
+    kafka_ssl_certificate_file: Annotated[str, setting("our own certificate, where Kafka asks for one, PEM", "/run/secrets/kafka-client.pem")] = ""
+    kafka_ssl_key_file: Annotated[str, setting("key of our own certificate, PEM", "/run/secrets/kafka-client.key")] = ""
+    kafka_ssl_key_password: Annotated[Secret, setting("password of that key, where it has one", "see KAFKA_SSL_KEY_PASSWORD_FILE")] = Secret("")
     kafka_alone: Annotated[bool, setting("the only replica on librdkafka's mock broker: group members take all partitions at once", "true")] = False
     topic_prefix: Annotated[str, setting("put before the names of topics and groups, to keep runs apart", "demo-1-", pattern=r"^[A-Za-z0-9._-]{0,100}$")] = ""
     kafka_fetch_wait_max_ms: Annotated[int, setting("longest wait of a fetch, ms; 1 to 5 with librdkafka's mock broker only", "500", ge=1)] = 500
     topic_partitions: Annotated[int, setting("partitions of each per-pair topic", "6", ge=1, le=1000)] = 6
     topic_replication: Annotated[int, setting("copies of each partition, at most as many as there are brokers", "1", ge=1, le=10)] = 1
     kafka_disk_gb: Annotated[float, setting("disk that all topics together may take on a broker, GB; 20 suits production", "20", gt=0, le=100_000)] = 3.0
-    redis_url: Annotated[str, setting("Redis; empty for none", "redis://localhost:6379/0", pattern=r"^(rediss?://\S+)?$")] = "redis://localhost:6379/0"
+    redis_url: Annotated[str, setting("Redis, rediss:// with TLS; empty for none", "redis://localhost:6379/0", pattern=r"^(rediss?://\S+)?$")] = (
+        "redis://localhost:6379/0"
+    )
+    redis_password: Annotated[Secret, setting("password for Redis, unless it is in REDIS_URL", "see REDIS_PASSWORD_FILE")] = Secret("")
+    redis_ca_file: Annotated[
+        str, setting("certificates that a rediss:// server's is checked against, PEM; default: the system's", "/run/secrets/redis-ca.pem")
+    ] = ""
     data_dir: Annotated[str, setting("folder of databases, writable", "var/data", min_length=1)] = "var/data"
     http_host: Annotated[str, setting("address that the HTTP server listens on", "127.0.0.1", min_length=1)] = "127.0.0.1"
     http_port: Annotated[int, setting("port of the HTTP server; 0 for the service's usual one", "8001", ge=0, le=65535)] = 0
@@ -123,6 +166,31 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         found += [f"PAIRS: {symbol} is not in SYMBOLS ({','.join(self.symbols)})" for symbol in sorted(named - set(self.symbols))]
         found += [f"SYMBOLS: {symbol!r} is not a symbol such as BTCUSDT" for symbol in self.symbols if not (symbol.isalnum() and symbol.isupper())]
         found += [f"{name}: {value!r} is named twice" for name, values in (("SYMBOLS", self.symbols), ("PAIRS", self.pairs)) for value in _repeated(values)]
+        return found + self._security_problems()
+
+    def _security_problems(self) -> list[str]:
+        """What would fail, or would look safe and protect nothing."""
+        protocol, found = self.kafka_security_protocol, []
+        named = f"KAFKA_SECURITY_PROTOCOL={protocol}"
+        sasl = {"KAFKA_SASL_USERNAME": self.kafka_sasl_username, "KAFKA_SASL_PASSWORD": self.kafka_sasl_password}
+        for variable, value in sasl.items():
+            if protocol.has_sasl and not value:
+                found.append(f"{variable}: {named} asks for it; set it{' or a file by _FILE' if isinstance(value, Secret) else ''}")
+            if value and not protocol.has_sasl:
+                found.append(f"{variable}: {named} would not use it; set KAFKA_SECURITY_PROTOCOL=SASL_SSL or leave it out")
+        tls = {
+            "KAFKA_SSL_CA_FILE": self.kafka_ssl_ca_file,
+            "KAFKA_SSL_CERTIFICATE_FILE": self.kafka_ssl_certificate_file,
+            "KAFKA_SSL_KEY_FILE": self.kafka_ssl_key_file,
+        }
+        if not protocol.has_tls:
+            found += [
+                f"{variable}: {named} would not use it; set KAFKA_SECURITY_PROTOCOL=SSL or SASL_SSL, or leave it out" for variable in tls if tls[variable]
+            ]
+        elif bool(self.kafka_ssl_certificate_file) != bool(self.kafka_ssl_key_file):
+            found.append("KAFKA_SSL_CERTIFICATE_FILE, KAFKA_SSL_KEY_FILE: one is of no use without the other; set both or none")
+        if self.redis_ca_file and not self.redis_url.startswith("rediss://"):
+            found.append("REDIS_CA_FILE: REDIS_URL would not use it; begin REDIS_URL with rediss:// or leave it out")
         return found
 
     def trading_pairs(self) -> tuple[Pair, ...]:
@@ -267,7 +335,9 @@ __all__ = [
     "Feed",
     "LogLevel",
     "Market",
+    "SaslMechanism",
     "Secret",
+    "SecurityProtocol",
     "Settings",
     "TradingProfile",
     "is_secret",

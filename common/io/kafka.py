@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import confluent_kafka
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
@@ -10,7 +10,8 @@ from confluent_kafka import KafkaError, KafkaException, TopicPartition
 from common.errors import ConfigurationError, TransportError
 from common.io.kafka_consumers import Bounds, KafkaMember, KafkaReader, committed_offsets
 from common.io.kafka_producer import KafkaProducer
-from common.io.kafka_settings import LOGGER, connection_settings, log_error, member_settings, producer_settings, reader_settings
+from common.io.kafka_security import Troubles, await_cluster
+from common.io.kafka_settings import LOGGER, connection_settings, member_settings, producer_settings, reader_settings
 from common.io.kafka_topics import TopicAdmin
 from common.processor import GroupListener, Position
 from common.topics import Topic
@@ -44,30 +45,27 @@ class KafkaTransport:
         instance: str = "",
         alone: bool = False,
         topic_prefix: str = "",
+        security: Mapping[str, Any] | None = None,
     ) -> None:
+        """`security` is of `common.io.kafka_security`; raises ConfigurationError for files that are no certificates or keys."""
         self._bootstrap_servers = bootstrap_servers
         self._fetch_wait_max_ms = fetch_wait_max_ms
         self._instance = instance
         self._alone = alone
         self._prefix = topic_prefix
-        self._connection = connection_settings(bootstrap_servers, client_id)
+        self._connection = connection_settings(bootstrap_servers, client_id, security)
+        self._troubles = Troubles()
         self._partitions: dict[str, int] = {}
         self._producers: list[KafkaProducer] = []
         self._consumers: list[KafkaReader] = []
         self._control = self._client(f"{client_id}-control")
 
     def connect(self, timeout_s: float) -> None:
-        """Wait until the cluster answers; raises TransportError when it does not in time."""
-        give_up_at = time.monotonic() + timeout_s
-        while True:
-            left = give_up_at - time.monotonic()
-            try:
-                self._control.list_topics(timeout=max(0.1, min(left, 1.0)))
-            except KafkaException as error:
-                if left <= 1.0:
-                    raise TransportError(f"no Kafka at {self._bootstrap_servers} after {timeout_s:g} s: start it or set KAFKA_BOOTSTRAP_SERVERS") from error
-            else:
-                return
+        """Wait until the cluster answers.
+
+        Raises TransportError when it does not in time, and ConfigurationError at once when it is there but refuses us, or we it.
+        """
+        await_cluster(self._control, self._troubles, self._bootstrap_servers, timeout_s)
 
     def require_topics(self, topics: Sequence[Topic], patience_s: float) -> None:
         """Raise ConfigurationError when one is missing, or per-pair topics have unequal numbers of partitions; those just made may need a moment."""
@@ -148,7 +146,11 @@ class KafkaTransport:
         self._control.close()
 
     def _client(self, group: str) -> confluent_kafka.Consumer:
-        return confluent_kafka.Consumer({**self._connection, "group.id": group, "enable.auto.commit": False, "error_cb": log_error}, logger=LOGGER)
+        settings = {**self._connection, "group.id": group, "enable.auto.commit": False, "error_cb": self._troubles.note}
+        try:
+            return confluent_kafka.Consumer(settings, logger=LOGGER)
+        except KafkaException as error:
+            raise ConfigurationError([f"Kafka's client refuses its settings: {error.args[0].str()}; check the variables KAFKA_SSL_*"]) from error
 
     def _serve(self) -> None:
         self._control.poll(0)

@@ -2,6 +2,7 @@
 
 import logging
 from collections import Counter
+from collections.abc import Mapping
 from typing import Any
 
 from confluent_kafka import KafkaError
@@ -61,9 +62,9 @@ _MEMBER: dict[str, Any] = {
 }
 
 
-def connection_settings(bootstrap_servers: str, client_id: str) -> dict[str, Any]:
-    """What every client needs."""
-    return {"bootstrap.servers": bootstrap_servers, "client.id": client_id, **_CONNECTION}
+def connection_settings(bootstrap_servers: str, client_id: str, security: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """What every client needs; `security` is of `common.io.kafka_security`."""
+    return {"bootstrap.servers": bootstrap_servers, "client.id": client_id, **_CONNECTION, **(security or {})}
 
 
 def producer_settings(connection: dict[str, Any]) -> dict[str, Any]:

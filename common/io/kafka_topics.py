@@ -11,7 +11,8 @@ from confluent_kafka.admin._resource import ResourceType
 from confluent_kafka.cimpl import NewTopic
 
 from common.errors import ConfigurationError, TransportError
-from common.io.kafka_settings import LOGGER, log_error
+from common.io.kafka_security import Troubles, await_cluster
+from common.io.kafka_settings import LOGGER
 from common.topics.differences import Difference, FoundTopic, Remedy, differences
 from common.topics.layout import TopicSpec
 
@@ -24,7 +25,8 @@ class TopicAdmin:
 
     def __init__(self, connection: Mapping[str, Any]) -> None:
         self._bootstrap_servers = connection["bootstrap.servers"]
-        settings: dict[str, Any] = {**connection, "error_cb": log_error}
+        self._troubles = Troubles()
+        settings: dict[str, Any] = {**connection, "error_cb": self._troubles.note}
         self._client = AdminClient(settings, logger=LOGGER)
 
     def found(self, names: Iterable[str]) -> dict[str, FoundTopic]:
@@ -101,10 +103,8 @@ class TopicAdmin:
         return found
 
     def _described(self) -> dict[str, Any]:
-        try:
-            return self._client.list_topics(timeout=REQUEST_TIMEOUT_S).topics
-        except KafkaException as error:
-            raise TransportError(f"no Kafka at {self._bootstrap_servers}: {error.args[0].str()}; start it or set KAFKA_BOOTSTRAP_SERVERS") from error
+        topics: dict[str, Any] = await_cluster(self._client, self._troubles, self._bootstrap_servers, REQUEST_TIMEOUT_S).topics
+        return topics
 
     def _result(self, future: Any, problem: str, harmless: int | None = None) -> Any:
         """Wait for an answer; None for an error that is harmless."""

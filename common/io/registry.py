@@ -2,7 +2,9 @@
 
 import threading
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import msgspec
 import redis
@@ -12,6 +14,7 @@ from redis.retry import Retry
 from common.errors import ConfigurationError
 from common.io.logs import redact_text
 from common.processor import Observer
+from common.settings import Secret
 
 SERVICE_TTL_S = 15
 PAIR_TTL_S = 3600
@@ -36,9 +39,10 @@ class Registry:
     Redis may come and go: that is logged once a change and shown in `crypto_bot_registry_up`. An empty URL turns it off.
     """
 
-    def __init__(self, url: str, service: str, instance: str, *, period_s: float = _PERIOD_S) -> None:
+    def __init__(self, client: redis.Redis | None, url: str, service: str, instance: str, *, period_s: float = _PERIOD_S) -> None:
+        """`client` is of `redis_client`; the URL is for the log."""
         self._service, self._instance, self._period_s = service, instance, period_s
-        self._client = _client(url) if url else None
+        self._client = client
         self._shown_url = redact_text(url)
         self._lock = threading.Lock()
         self._states: dict[str, Mapping[str, Any]] = {}
@@ -109,12 +113,32 @@ class Registry:
         self._up = up
 
 
-def _client(url: str) -> redis.Redis:
+def redis_client(url: str, password: Secret | None = None, ca_file: str = "") -> redis.Redis | None:
+    """A client with short time-outs that tries once; None without a URL.
+
+    Raises ConfigurationError for a URL or a file that cannot be used, or with a password in the URL and another beside it.
+    """
+    if not url:
+        return None
+    options: dict[str, Any] = {"socket_timeout": _TIMEOUT_S, "socket_connect_timeout": _TIMEOUT_S, "retry": Retry(NoBackoff(), 0), "client_name": "crypto-bot"}
+    if ca_file:
+        options["ssl_ca_certs"] = _readable(ca_file)
     try:
-        return redis.Redis.from_url(url, socket_timeout=_TIMEOUT_S, socket_connect_timeout=_TIMEOUT_S, retry=Retry(NoBackoff(), 0), client_name="crypto-bot")
+        if password and urlsplit(url).password:
+            raise ConfigurationError(["REDIS_URL and REDIS_PASSWORD: both hold a password; leave the one in REDIS_URL out"])
+        # Arguments give way to what the URL says, so it is not said twice.
+        return redis.Redis.from_url(url, **options, **({"password": password.reveal()} if password else {}))
     except ValueError as error:
         example = "for example REDIS_URL=redis://localhost:6379/0, or empty for none"
         raise ConfigurationError([f"REDIS_URL={redact_text(url)!r}: {redact_text(str(error))}; {example}"]) from error
+
+
+def _readable(ca_file: str) -> str:
+    try:
+        Path(ca_file).read_bytes()
+    except OSError as error:
+        raise ConfigurationError([f"REDIS_CA_FILE={ca_file!r}: cannot be read ({error.strerror}); name a PEM file that this user may read"]) from error
+    return ca_file
 
 
 def _encode(value: Mapping[str, Any]) -> bytes:

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from common.errors import ConfigurationError, TransportError
+from common.io.kafka_security import security_settings
 from common.io.kafka_settings import connection_settings
 from common.io.kafka_topics import TopicAdmin
 from common.settings import Settings, load
@@ -38,10 +39,11 @@ def main(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
     try:
         settings = load(Settings, {**environment, **given})
         specs = specs_of(ALL_TOPICS, Layout(settings.topic_partitions, settings.kafka_disk_gb, settings.topic_replication, settings.topic_prefix))
+        connection = connection_settings(settings.kafka_bootstrap_servers, "topics", security_settings(settings))
     except ConfigurationError as error:
         return _complain(error.problems, 2)
     try:
-        admin = TopicAdmin(connection_settings(settings.kafka_bootstrap_servers, "topics"))
+        admin = TopicAdmin(connection)
         found = _run(options.command, admin, specs)
     except ConfigurationError as error:
         return _complain(error.problems, 1)

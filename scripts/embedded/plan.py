@@ -4,7 +4,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from common.settings import Market
+from common.settings import Market, Settings
 from scripts.embedded.options import ROOT, Options
 from scripts.embedded.processes import Supervised
 from scripts.embedded.servers import HOST
@@ -82,11 +82,19 @@ def environment_of(options: Options, bootstrap: str, redis_url: str, folder: Pat
         "PYTHONUNBUFFERED": "1",
     }
     if not options.kafka:
-        made["KAFKA_ALONE"] = "true"
+        made |= {"KAFKA_ALONE": "true", **dict.fromkeys(_variables_of("kafka_security_", "kafka_sasl_", "kafka_ssl_"), "")}
+    if not options.redis_url:
+        made |= dict.fromkeys(_variables_of("redis_password", "redis_ca_file"), "")
     if not options.live:
         made |= {"LEAD_TICKS": str(lead_ticks(len(options.pairs))), "FRAME_QUEUE": str(FRAME_QUEUE)}
         made |= {"BINANCE_WS_URL": f"ws://{HOST}:{simulator}", "BINANCE_REST_URL": f"http://{HOST}:{simulator}"}
     return made
+
+
+def _variables_of(*beginnings: str) -> list[str]:
+    """The common settings with these beginnings, and what names a file for them: the embedded servers ask for no password."""
+    names = [name.upper() for name in Settings.__struct_fields__ if name.startswith(beginnings)]
+    return names + [f"{name}_FILE" for name in names]
 
 
 def processes_of(options: Options, environment: Mapping[str, str], logs: Path) -> list[Supervised]:

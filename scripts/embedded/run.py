@@ -10,6 +10,7 @@ from typing import Any
 
 from common.errors import CryptoBotError
 from common.io.kafka import KafkaTransport
+from common.io.kafka_security import security_settings
 from common.io.mock_broker import MockBroker
 from common.settings import Settings, load, require_writable
 from common.topics import ALL_TOPICS
@@ -85,17 +86,19 @@ class Run:
         bootstrap = self.options.kafka or stack.enter_context(contextlib.closing(MockBroker())).bootstrap_servers
         redis_url = self.options.redis_url or stack.enter_context(embedded_redis())
         prefix = f"demo-{time.time_ns()}-" if self.options.kafka else ""
+        own = load(Settings, os.environ) if self.options.kafka else None
         transport = KafkaTransport(
             bootstrap,
             fetch_wait_max_ms=500 if self.options.kafka else WATCH_FETCH_WAIT_MS,
             client_id="embedded",
             topic_prefix=prefix,
+            security=security_settings(own) if own else None,
         )
         stack.callback(transport.close)
         with self._interruption.may_break_in():
             transport.connect(timeout_s=15)
-        if self.options.kafka:
-            transport.ensure_topics(ALL_TOPICS, load(Settings, os.environ).topic_partitions)
+        if own:
+            transport.ensure_topics(ALL_TOPICS, own.topic_partitions)
         return transport, environment_of(self.options, bootstrap, redis_url, self.folder, self.profile) | {"TOPIC_PREFIX": prefix}
 
     def _play(self, watch: TopicWatch) -> None:

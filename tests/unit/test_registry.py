@@ -14,8 +14,9 @@ from fakeredis import TcpFakeServer
 from common.errors import ConfigurationError
 from common.io import registry as module
 from common.io.metrics import RecordingObserver
-from common.io.registry import PAIR_TTL_S, SERVICE_TTL_S, Registry, pair_key, service_key
+from common.io.registry import PAIR_TTL_S, SERVICE_TTL_S, Registry, pair_key, redis_client, service_key
 from common.metrics import COMMON_METRICS
+from common.settings import Secret
 
 KEY = service_key("execution-service", "host-1")
 PAIR = "ETHUSDT-BTCUSDT"
@@ -91,7 +92,7 @@ def announcement() -> dict[str, object]:
 
 def test_announces_and_caches(server: RedisServer, observer: WatchedObserver) -> None:
     """The announcement lives for fifteen seconds, a pair's newest state for an hour; stopping takes the announcement back."""
-    registry = Registry(server.url, "execution-service", "host-1", period_s=0.01)
+    registry = Registry(redis_client(server.url), server.url, "execution-service", "host-1", period_s=0.01)
     registry.pair_state(PAIR, {"z": 1.0})
     registry.pair_state(PAIR, {"z": 2.0})
     registry.start(observer, announcement)
@@ -108,7 +109,7 @@ def test_announces_and_caches(server: RedisServer, observer: WatchedObserver) ->
 
 def test_goes_away_and_comes_back(server: RedisServer, observer: WatchedObserver) -> None:
     """An absence is logged once, what was cached meanwhile is written afterwards, and the return is logged once."""
-    registry = Registry(server.url, "execution-service", "host-1", period_s=0.01)
+    registry = Registry(redis_client(server.url), server.url, "execution-service", "host-1", period_s=0.01)
     registry.start(observer, announcement)
     observer.wait_for(lambda: observer.up == 1)
     server.close()
@@ -125,7 +126,8 @@ def test_a_registry_that_never_answers_costs_nothing(observer: WatchedObserver, 
     """With a server that accepts and says nothing, the service neither waits for a state nor long for the stop."""
     monkeypatch.setattr(module, "_TIMEOUT_S", 0.1)
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        registry = Registry(f"redis://user:hunter2@127.0.0.1:{silent.getsockname()[1]}/0", "execution-service", "host-1", period_s=0.01)
+        url = f"redis://user:hunter2@127.0.0.1:{silent.getsockname()[1]}/0"
+        registry = Registry(redis_client(url), url, "execution-service", "host-1", period_s=0.01)
         registry.start(observer, announcement)
         began = time.perf_counter()
         for number in range(1000):
@@ -138,7 +140,7 @@ def test_a_registry_that_never_answers_costs_nothing(observer: WatchedObserver, 
 
 def test_what_waits_is_bounded() -> None:
     """States of more pairs than anyone trades do not pile up, the newest of a known pair still counts."""
-    registry = Registry("", "execution-service", "host-1")
+    registry = Registry(redis_client(""), "", "execution-service", "host-1")
     for number in range(module._MOST_PAIRS + 10):
         registry.pair_state(f"P{number}-BTCUSDT", {"z": 1})
     registry.pair_state("P0-BTCUSDT", {"z": 2})
@@ -148,7 +150,7 @@ def test_what_waits_is_bounded() -> None:
 
 def test_no_url_no_registry(observer: WatchedObserver) -> None:
     """An empty URL turns the registry off."""
-    registry = Registry("", "execution-service", "host-1")
+    registry = Registry(redis_client(""), "", "execution-service", "host-1")
     registry.start(observer, announcement)
     registry.stop()
     assert [line.event for line in observer.logs] == ["no registry: REDIS_URL is empty"]
@@ -158,6 +160,18 @@ def test_no_url_no_registry(observer: WatchedObserver) -> None:
 def test_unusable_url_is_named_without_its_password() -> None:
     """A port that is no number is a problem of REDIS_URL; the password does not show."""
     with pytest.raises(ConfigurationError) as caught:
-        Registry("redis://user:hunter2@localhost:port/0", "execution-service", "host-1")
+        redis_client("redis://user:hunter2@localhost:port/0")
     assert "REDIS_URL='redis://user:***@localhost:port/0'" in caught.value.problems[0]
     assert "hunter2" not in caught.value.problems[0]
+
+
+def test_a_password_goes_with_the_address() -> None:
+    """The password from elsewhere is the client's, unless the URL has one too; a file that is not there is named."""
+    client = redis_client("redis://127.0.0.1:1/0", Secret("hunter2"))
+    assert client is not None
+    assert client.connection_pool.connection_kwargs["password"] == "hunter2"
+    with pytest.raises(ConfigurationError, match="both hold a password") as caught:
+        redis_client("redis://user:hunter3@127.0.0.1:1/0", Secret("hunter2"))
+    assert "hunter" not in str(caught.value)
+    with pytest.raises(ConfigurationError, match=r"REDIS_CA_FILE='.*': cannot be read"):
+        redis_client("rediss://127.0.0.1:1/0", Secret(""), "/nowhere/ca.pem")

@@ -172,14 +172,26 @@ def test_shares_are_within_their_bounds(text: str) -> None:
     assert line.startswith(f"SHARE={text!r}: ")
 
 
+#: What makes sense only together, by the beginning of the name.
+COMPANIONS = {
+    "KAFKA": {
+        "KAFKA_SECURITY_PROTOCOL": "SASL_SSL",
+        "KAFKA_SASL_USERNAME": "me",
+        "KAFKA_SASL_PASSWORD": "secret",
+        "KAFKA_SSL_CERTIFICATE_FILE": "own.pem",
+        "KAFKA_SSL_KEY_FILE": "own.key",
+    },
+    "REDIS_CA_FILE": {"REDIS_URL": "rediss://localhost:6379/0"},
+}
+
+
 @pytest.mark.parametrize("field", msgspec.structs.fields(Own), ids=lambda field: field.name)
 def test_every_setting_is_explained_by_an_example_that_works(field: Any) -> None:
     """Each setting has a meaning, and its example is accepted."""
     row = next(row for row in settings_help(Own) if row.variable == field.name.upper())
     assert row.meaning
     assert row.rule
-    environment = {row.variable: row.example}
-    load(Own, environment)
+    load(Own, COMPANIONS.get(row.variable.partition("_S")[0], {}) | {row.variable: row.example})
 
 
 def test_help_tells_the_rules() -> None:
@@ -212,3 +224,30 @@ def test_folder_must_be_writable(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(ConfigurationError, match=r"DATA_DIR=.*cannot be written"):
         require_writable(tmp_path / "file")
+
+
+@pytest.mark.parametrize(
+    ("environment", "problem"),
+    [
+        ({"KAFKA_SECURITY_PROTOCOL": "SASL_SSL", "KAFKA_SASL_PASSWORD": "x"}, "KAFKA_SASL_USERNAME: KAFKA_SECURITY_PROTOCOL=SASL_SSL asks for it"),
+        ({"KAFKA_SECURITY_PROTOCOL": "SASL_PLAINTEXT", "KAFKA_SASL_USERNAME": "x"}, "KAFKA_SASL_PASSWORD: KAFKA_SECURITY_PROTOCOL=SASL_PLAINTEXT asks"),
+        ({"KAFKA_SASL_PASSWORD": "x"}, "KAFKA_SASL_PASSWORD: KAFKA_SECURITY_PROTOCOL=PLAINTEXT would not use it"),
+        ({"KAFKA_SSL_CA_FILE": "x"}, "KAFKA_SSL_CA_FILE: KAFKA_SECURITY_PROTOCOL=PLAINTEXT would not use it"),
+        ({"KAFKA_SECURITY_PROTOCOL": "SSL", "KAFKA_SSL_KEY_FILE": "x"}, "KAFKA_SSL_CERTIFICATE_FILE, KAFKA_SSL_KEY_FILE: one is of no use"),
+        ({"REDIS_CA_FILE": "x"}, "REDIS_CA_FILE: REDIS_URL would not use it"),
+    ],
+)
+def test_security_that_would_fail_or_protect_nothing_is_refused(environment: dict[str, str], problem: str) -> None:
+    """A half of what belongs together, or what the connection would not use, is said before anything connects."""
+    (found,) = problems(**environment)
+    assert found.startswith(problem)
+
+
+def test_passwords_come_from_files(tmp_path: Path) -> None:
+    """The passwords of Kafka and Redis are read from the files that `_FILE` names and never shown."""
+    file = tmp_path / "password"
+    file.write_text("hunter2\n", encoding="utf-8")
+    names = ("KAFKA_SASL_PASSWORD", "REDIS_PASSWORD")
+    settings = load(Own, {"KAFKA_SECURITY_PROTOCOL": "SASL_SSL", "KAFKA_SASL_USERNAME": "me"} | {f"{name}_FILE": str(file) for name in names})
+    assert (settings.kafka_sasl_password.reveal(), settings.redis_password.reveal()) == ("hunter2", "hunter2")
+    assert "hunter2" not in repr(settings)

@@ -115,3 +115,11 @@ def test_the_lead_shrinks_with_the_number_of_pairs() -> None:
     assert leads[0] <= 1000
     assert leads[-1] >= 10
     assert all(lead * pairs <= 3000 for pairs, lead in enumerate(leads[:20], start=1))
+
+
+def test_embedded_servers_ask_for_no_password(tmp_path: Path) -> None:
+    """Passwords and certificates for the caller's own servers do not reach processes that use the embedded ones, and reach those that do not."""
+    variables = {"KAFKA_SECURITY_PROTOCOL", "KAFKA_SASL_PASSWORD", "KAFKA_SASL_PASSWORD_FILE", "KAFKA_SSL_CA_FILE", "REDIS_PASSWORD", "REDIS_PASSWORD_FILE"}
+    embedded, own = made(tmp_path), made(tmp_path, kafka="kafka:9092", redis_url="redis://redis:6379/0")
+    assert {embedded.get(name) for name in variables} == {""}
+    assert variables.isdisjoint(own)
