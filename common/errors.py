@@ -5,6 +5,7 @@ CryptoBotError
 ├── InvalidRecord        dead-letter the record, go on
 ├── TransportError       the broker is away: wait and try again
 │   └── DeliveryFailed   end the process without a snapshot: its restart replays
+├── LeaseLost            end the process without a snapshot: another writes in its place, its restart waits
 └── InvariantBroken      end the process without a snapshot: a person must look
 """
 
@@ -38,6 +39,10 @@ class TransportError(CryptoBotError):
 
 class DeliveryFailed(TransportError):
     """A produced record was not acknowledged in time; nothing after it may be committed."""
+
+
+class LeaseLost(CryptoBotError):
+    """Another process has taken over what only one may write; nothing more may be written here."""
 
 
 class InvariantBroken(CryptoBotError):

@@ -9,7 +9,7 @@ import traceback
 from collections.abc import Callable
 from typing import Protocol
 
-from common.errors import ConfigurationError, DeliveryFailed, TransportError
+from common.errors import ConfigurationError, DeliveryFailed, LeaseLost, TransportError
 from common.health import Limits, Phase, Pulse
 from common.processor import Observer, Service
 
@@ -113,6 +113,9 @@ class Runtime:
         except ConfigurationError as error:
             self.problems = error.problems
             self.exit_status = 2
+        except LeaseLost as error:
+            self.exit_status = 1
+            self._observer.log("CRITICAL", "the lease is lost; a restart waits as standby or is refused", error=str(error))
         except BaseException:  # noqa: BLE001  # whatever it was, the process must end and say why
             self.exit_status = 1
             self._observer.log("CRITICAL", "the loop failed; no snapshot was taken, a restart replays what was not acknowledged", exc_info=True)

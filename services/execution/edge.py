@@ -113,6 +113,7 @@ class ExecutionService:
         """Read, decide, commit, publish."""
         assert self._consumer is not None, "start() comes first"
         records = self._consumer.poll(self._patience_s(timeout_s))
+        self._ledger.renew()
         now_ns = self._clock()
         for record in records:
             self._route(record, now_ns)

@@ -178,6 +178,10 @@ class Ledger:
         """Forget what the broker has acknowledged."""
         self._database.clear_published(producer)
 
+    def renew(self) -> None:
+        """Show others that this process works; raises LeaseLost when one has taken over."""
+        self._database.renew()
+
     def close(self) -> None:
         """Close the file and let another process have it."""
         self._database.close()

@@ -88,6 +88,7 @@ class RiskManagerService:
             self._store = RiskStore(folder, self._settings.stamp, synchronous=self._synchronous)
             self._audit = tuple(self._store.commands(after=self._store.last_command_id() - AUDIT))
             self._state = self._store.load(self._params)
+        self._store.renew()
         self._producer = self._producer or self._transport.producer()
         self._store.publish(self._producer)
         if self._consumer is None:
@@ -100,6 +101,7 @@ class RiskManagerService:
         consumer, _ = self._started()
         self._accept_commands()
         records = consumer.poll(self._until_grace_ends(timeout_s), MAX_RECORDS)
+        self._prove_alive()
         for record in records:
             self._handle(record)
         now_ns = self._clock()
@@ -246,6 +248,11 @@ class RiskManagerService:
                 self._observer.count("crypto_bot_records_produced_total", amount, topic=topic.name)
         self._outputs = []
 
+    def _prove_alive(self) -> None:
+        """Keep risk.db from a successor; raises LeaseLost, before anything is said, when there is one."""
+        assert self._store is not None
+        self._store.renew()
+
     def _publish(self) -> None:
         assert self._store is not None
         assert self._producer is not None
@@ -255,11 +262,12 @@ class RiskManagerService:
         """Once a second: heartbeat, positions, outbox, lag."""
         consumer, producer = self._started()
         self._ticked_at_ns = now_ns
+        # First what fails when another has taken over: one that has been replaced has no heart to show.
+        self._save()
+        self._publish()
         heartbeat = encode(RiskHeartbeat(sent_at_ns=now_ns))
         for partition in range(self._transport.partitions(RISK_SIGNALS)):
             producer.send(RISK_SIGNALS, "", heartbeat, partition=partition)
-        self._save()
-        self._publish()
         assert self._store is not None
         self._store.clear_published(producer)
         self._observer.gauge("crypto_bot_consumer_lag_records", consumer.lag())

@@ -1,4 +1,4 @@
-"""risk.db: state, commands, positions and outbox of risk-manager, committed together; one process at a time."""
+"""risk.db: state, commands, positions and outbox of risk-manager, committed together; one process at a time, by lease."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -28,7 +28,7 @@ class RiskStore:
     """The file and what of it is known to be on disk."""
 
     def __init__(self, folder: Path, stamp: Mapping[str, str], *, synchronous: str = "FULL") -> None:
-        """Open or make risk.db; raises ConfigurationError when it is in use, foreign or damaged."""
+        """Open or make risk.db; raises ConfigurationError when it is in use, foreign or damaged. One that hangs is waited for, a few seconds."""
         path = folder / "risk.db"
         self._database = Database(path, holder="risk-manager-service", migrations=[_SCHEMA, OUTBOX_TRACE], stamp=stamp, synchronous=synchronous)
         self._path = path
@@ -90,6 +90,10 @@ class RiskStore:
     def clear_published(self, producer: Producer) -> None:
         """Wait for the acknowledgements and empty the outbox."""
         self._database.clear_published(producer)
+
+    def renew(self) -> None:
+        """Show others that this process works; raises LeaseLost when one has taken over."""
+        self._database.renew()
 
     def close(self) -> None:
         """Close the file and let others have it."""

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from common.errors import ConfigurationError, DeliveryFailed, InvariantBroken, TransportError
+from common.errors import ConfigurationError, DeliveryFailed, InvariantBroken, LeaseLost, TransportError
 from common.health import Limits, Phase
 from common.io.metrics import RecordingObserver
 from common.metrics import COMMON_METRICS
@@ -145,6 +145,15 @@ def test_unusable_files_end_with_their_problems() -> None:
     assert runtime.exit_status == 2
     assert runtime.problems == ("DATA_DIR: not writable", "PAIRS: unknown")
     assert service.calls == ["start"]
+
+
+def test_a_lost_lease_ends_with_one_line() -> None:
+    """One that has been replaced ends with status 1 and a line that says by whom, without a traceback and without `stop`."""
+    runtime, service, observer, _ = make([failing(LeaseLost("ledger.db: written by second"))])
+    runtime.run()
+    assert service.calls == ["start", "turn"]
+    assert runtime.exit_status == 1
+    assert (observer.logs[-1].level, observer.logs[-1].fields) == ("CRITICAL", {"error": "ledger.db: written by second"})
 
 
 def test_stop_before_recovery_stops_nothing() -> None:

@@ -1,10 +1,7 @@
 """The database: all or nothing, stamped, migrated, and an outbox that a crash cannot lose."""
 
 import contextlib
-import os
 import sqlite3
-import subprocess
-import sys
 from pathlib import Path
 
 import msgspec
@@ -101,24 +98,6 @@ def test_restart_keeps_what_was_committed(tmp_path: Path) -> None:
     again = open_database(tmp_path)
     assert again.query("SELECT id FROM orders") == [("a",)]
     assert sorted(again.positions(), key=str) == [Position(HEDGE_RATIOS, 0, 6), Position(RISK_SIGNALS, 3, 7)]
-
-
-def test_second_writer_is_refused(tmp_path: Path) -> None:
-    """While a process has the file another is refused and told who it is; when it lets go the next may come."""
-    program = (
-        "import sys; from pathlib import Path; from common.io.sqlite import OUTBOX_TRACE, Database\n"
-        "try: Database(Path(sys.argv[1]) / 'ledger.db', holder='other', migrations=(), stamp={})\n"
-        "except Exception as error: print(type(error).__name__, error)"
-    )
-
-    def other() -> str:
-        return subprocess.run([sys.executable, "-c", program, str(tmp_path)], capture_output=True, text=True, check=True).stdout
-
-    database = Database(tmp_path / "ledger.db", holder="test", migrations=(), stamp={})
-    assert other().startswith("ConfigurationError")
-    assert f"ledger.db: in use by test, process {os.getpid()} on" in other()
-    database.close()
-    assert other() == ""
 
 
 @pytest.mark.parametrize("name", STAMP)

@@ -3,6 +3,7 @@
 import json
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 from common.codec import decoder_of, encode
-from common.errors import ConfigurationError, TransportError
+from common.errors import ConfigurationError, LeaseLost, TransportError
 from common.io.memory import Faults, MemoryBroker, MemoryTransport
 from common.io.metrics import RecordingObserver
 from common.market import NANOSECONDS
@@ -541,6 +542,30 @@ def test_a_foreign_file_is_refused(world: World) -> None:
     world.service().stop()
     with pytest.raises(ConfigurationError, match=r"risk\.db.*bar_interval_seconds is '60', not '1'"):
         world.service(bar_interval_seconds=1)
+
+
+def turn_until_done(service: RiskManagerService, asked: Future[Command]) -> None:
+    while not asked.done():
+        service.turn(0)
+
+
+def test_one_that_was_replaced_says_nothing(world: World) -> None:
+    """What wakes up after its successor has taken over decides nothing, beats no heart and takes no command; the successor does."""
+    first = world.service()
+    second = world.service()
+    world.write_bar(7)
+    with pytest.raises(LeaseLost, match=r"risk\.db: written by risk-manager-service"):
+        first.turn(0)
+    assert world.broker.records(RISK_SIGNALS) == []
+    with ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(first.command, Request(CommandKind.HALT, "portfolio", "ann", "drill"))
+        with pytest.raises(LeaseLost):
+            turn_until_done(first, asked)
+        with pytest.raises(NotRecordedError, match="under epoch 2 by now"):
+            asked.result()
+    assert world.commands() == []
+    settle(second)
+    assert [signal.verdict for signal in world.signals()] == [Verdict.ACTIVE] * 3
 
 
 def test_a_damaged_file_is_refused(world: World) -> None:
