@@ -247,6 +247,9 @@ class ExecutionService:
         for reason, amount in self._engine.dropped.items():
             self._observer.count("crypto_bot_records_dropped_total", amount, topic=HEDGE_RATIOS.name, reason=reason)
         self._engine.dropped.clear()
+        if self._engine.held_records:
+            self._observer.count("crypto_bot_records_held_total", self._engine.held_records)
+            self._engine.held_records = 0
         if self._engine.gaps:
             self._observer.count("crypto_bot_sequence_gaps_total", self._engine.gaps, topic=HEDGE_RATIOS.name)
             self._engine.gaps = 0

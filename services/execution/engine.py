@@ -43,6 +43,9 @@ class Engine:
         self.decided_traces: list[Trace] = []
         #: The last seq that was decided, by pair.
         self.decided: dict[str, int] = {}
+        #: Records that had to wait for a risk signal beyond the turn that read them.
+        self.held_records = 0
+        self._pushed: Counter[str] = Counter()
         self.dropped: Counter[str] = Counter()
         self.gaps = 0
         for signal in signals:
@@ -61,6 +64,7 @@ class Engine:
         if isinstance(message, HedgeRatioClose):
             _require_usable_marks(message.close)
         self._queues[pair].push(held)
+        self._pushed[pair] += 1
         self._touched.add(pair)
 
     def take_signal(self, signal: RiskSignal) -> bool:
@@ -88,6 +92,7 @@ class Engine:
         for pair in self._touched:
             self._drain(pair)
         self._touched.clear()
+        self._count_held()
         self._note_waits(now_ns)
         for pair in [pair for pair, (_, since_ns) in self._waiting_since.items() if now_ns - since_ns >= self._max_wait_ns]:
             self._expire(pair)
@@ -121,6 +126,11 @@ class Engine:
                 first, count = found.get(queue.head.partition, (queue.head.offset, 0))
                 found[queue.head.partition] = min(first, queue.head.offset), count + len(queue)
         return found
+
+    def _count_held(self) -> None:
+        for pair, pushed in self._pushed.items():
+            self.held_records += min(pushed, len(self._queues[pair]))
+        self._pushed.clear()
 
     def _waiting(self) -> list[str]:
         if self._committed is not None:

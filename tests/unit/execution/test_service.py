@@ -245,9 +245,11 @@ def test_ticks_wait_for_the_signal_and_hold_no_other_pair(world: World) -> None:
     run_dry(service)
     assert service.health().details["held"] == {PAIR: 1}
     assert service.health().details["last_seqs"] == {PAIR: 1, OTHER: 2}
+    assert world.observer.total("crypto_bot_records_held_total") == 1
     world.send(RISK_SIGNALS, signal(FIRST_BAR))
     run_dry(service)
     assert service.health().details["held"] == {}
+    assert world.observer.total("crypto_bot_records_held_total") == 1
 
 
 def test_a_recording_waits_for_ever(world: World) -> None:
