@@ -10,7 +10,7 @@ import socket
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from common.codec import encode
@@ -136,6 +136,11 @@ class Database:
     def query(self, sql: str, parameters: Sequence[object] = ()) -> list[tuple[object, ...]]:
         """All rows of a SELECT."""
         return self._connection.execute(sql, parameters).fetchall()
+
+    def rows(self, sql: str) -> Iterator[tuple[object, ...]]:
+        """The rows of a SELECT one by one; stop early, and no more are read."""
+        with closing(self._connection.execute(sql)) as cursor:
+            yield from cursor
 
     def close(self) -> None:
         """Close the file and let another process have it."""

@@ -1,5 +1,6 @@
 """Execution as a service: reads hedge ratios, risk signals and commands, keeps the ledger, publishes, answers HTTP."""
 
+import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from functools import cached_property
@@ -14,7 +15,7 @@ from common.dead_letters import dead_letter
 from common.errors import ConfigurationError, InvalidRecord
 from common.io.exchange import ExchangeClient
 from common.market import NANOSECONDS
-from common.messages import OrderEvent, PositionState, Progress, RiskSignal
+from common.messages import OrderEvent, Progress, RiskSignal
 from common.processor import Consumer, Health, Observer, Output, Producer, Record, Service, Transport, WallClock
 from common.rules import SymbolRules
 from common.settings import require_writable
@@ -23,13 +24,14 @@ from services.execution import views
 from services.execution.committed import Committed
 from services.execution.engine import Engine
 from services.execution.hold import Held
-from services.execution.latency import HopLatency, LatencyDigest
+from services.execution.latency import HopLatency
 from services.execution.ledger import LEDGER_FILE, Batch, Ledger
 from services.execution.offsets import Brake, Offsets
 from services.execution.params import params_of
 from services.execution.reporting import report
 from services.execution.settings import ExecutionSettings
-from services.execution.state import PairState, Params
+from services.execution.snapshot import ACTIVE, RECOVERING, STANDBY, Snapshot
+from services.execution.state import PairState, Params, initial_state
 
 NAME = "execution-service"
 
@@ -41,6 +43,8 @@ PROGRESS_INTERVAL_NS = 25_000_000
 #: How often the outbox is emptied, and pairs are shown to people.
 CLEAR_INTERVAL_NS = NANOSECONDS
 SHOW_INTERVAL_NS = NANOSECONDS // 2
+#: How often a standby reads the ledger, to show it.
+STANDBY_INTERVAL_NS = NANOSECONDS
 #: A partition with more waiting records rests until half of them are gone; what they wait for lies before them or elsewhere.
 MAX_HELD_RECORDS = 5000
 #: Orders that are kept at hand for people.
@@ -49,19 +53,8 @@ RECENT_ORDERS = 1000
 _INPUTS = (HEDGE_RATIOS, RISK_SIGNALS, COMMANDS)
 
 
-class Snapshot:
-    """What other threads may read: values that never change, replaced whole by the turn's thread."""
-
-    def __init__(self) -> None:
-        self.params: Mapping[str, Params] = {}
-        self.states: Mapping[str, PairState] = {}
-        self.orders: tuple[OrderEvent, ...] = ()
-        self.held: Mapping[str, int] = {}
-        self.latency_ms: Mapping[str, float] = LatencyDigest().summary()
-
-
 class ExecutionService:
-    """The single writer of the ledger; paper trading only."""
+    """The single writer of the ledger, or a standby that waits to become it; paper trading only."""
 
     name = NAME
 
@@ -90,8 +83,28 @@ class ExecutionService:
         self.snapshot = Snapshot()
 
     def start(self) -> None:
-        """Go on where the ledger stands: publish what was not, tell ingestion what is decided. May be called again after a TransportError."""
-        params = params_of(self._settings, self._rules() if callable(self._rules) else self._rules)
+        """Go on where the ledger stands, or stand by while another replica writes it. May be called again after a TransportError."""
+        self._params = params_of(self._settings, self._rules() if callable(self._rules) else self._rules)
+        if not self._become_active():
+            self._show_standby(self._clock())
+            self._observer.log("INFO", "standing by", holder=self.snapshot.holder, epoch=self.snapshot.epoch)
+
+    def _become_active(self) -> bool:
+        """Take the ledger if it can be had, and recover; a recovery that failed is tried again."""
+        ledger = self._ledger
+        if not ledger.epoch:
+            before, waited = ledger.holder(), self.snapshot.role == STANDBY
+            if not ledger.try_take(lambda: self._transport.end_offsets(HEDGE_RATIOS)):
+                return False
+            self.snapshot.role = RECOVERING
+            self._observer.log("WARNING" if waited else "INFO", "took the ledger", epoch=ledger.epoch, holder_before=before.holder)
+        ledger.renew()
+        self._recover()
+        return True
+
+    def _recover(self) -> None:
+        """Publish what was not, tell ingestion what is decided, take up the inputs."""
+        params = self._params
         states = self._ledger.states()
         _require_no_orphans(params, states)
         self._engine = Engine(params, states, self._ledger.signals(), self._settings.max_signal_wait_ms * 1_000_000, self._committed)
@@ -107,11 +120,15 @@ class ExecutionService:
         self._cleared_at_ns = self._clock()
         self._send_progress(self._cleared_at_ns)
         self._consumer = self._transport.reader(self._offsets.to_read())
-        self._take_snapshot(params)
+        self._observer.gauge("crypto_bot_lease_epoch", self._ledger.epoch)
+        self.snapshot.holder, self.snapshot.epoch, _ = self._ledger.holder()
+        self._take_snapshot()
+        self.snapshot.role = ACTIVE
 
     def turn(self, timeout_s: float) -> int:
-        """Read, decide, commit, publish."""
-        assert self._consumer is not None, "start() comes first"
+        """Read, decide, commit, publish; as standby, look whether there is anything to take over."""
+        if self._consumer is None:
+            return self._stand_by(timeout_s)
         records = self._consumer.poll(self._patience_s(timeout_s))
         self._ledger.renew()
         now_ns = self._clock()
@@ -124,13 +141,14 @@ class ExecutionService:
         self._observe_decisions()
         self._report_progress(idle=not records)
         self._rest_or_resume()
-        self._take_snapshot(self._engine.params)
+        self._take_snapshot()
         self._now_and_then(now_ns)
         return len(records)
 
     def stop(self) -> None:
         """Publish and forget what is committed; what is held is read again by the next start."""
         if self._consumer is None:
+            self._ledger.close()
             return
         self._publish()
         self._send_progress(self._clock())
@@ -140,20 +158,28 @@ class ExecutionService:
         self._ledger.close()
 
     def health(self) -> Health:
-        """Ready once recovered; what the pairs have done."""
-        snapshot = self.snapshot
-        states = snapshot.states
-        details = {
-            "pairs": list(states),
-            "held": dict(snapshot.held),
-            "last_bars": {pair: state.closed_bar for pair, state in states.items()},
-            "last_seqs": {pair: state.last_seq for pair, state in states.items()},
-            **views.totals(states.values()),
-            "open_positions": sum(state.position.state is not PositionState.IDLE for state in states.values()),
-            "ended": bool(states) and all(state.ended for state in states.values()),
-            "tick_to_decision_ms": dict(snapshot.latency_ms),
-        }
-        return Health(ready=self._consumer is not None, reason="" if self._consumer else "recovering", details=details)
+        """What the snapshot says."""
+        return self.snapshot.health()
+
+    def _stand_by(self, timeout_s: float) -> int:
+        if self._become_active():
+            return 0
+        now_ns = self._clock()
+        if now_ns - self._shown_at_ns >= STANDBY_INTERVAL_NS:
+            self._show_standby(now_ns)
+        time.sleep(timeout_s)
+        return 0
+
+    def _show_standby(self, now_ns: int) -> None:
+        """Show the ledger as another replica has committed it."""
+        self._shown_at_ns = now_ns
+        self._observer.gauge("crypto_bot_lease_epoch", 0)
+        snapshot, ledger = self.snapshot, self._ledger
+        snapshot.holder, snapshot.epoch, _ = ledger.holder()
+        states = ledger.states() if ledger.readable() else {}
+        snapshot.show(self._params, {pair: states.get(pair) or initial_state(params) for pair, params in self._params.items()})
+        snapshot.orders = tuple(ledger.recent_orders(RECENT_ORDERS)) if ledger.readable() else ()
+        snapshot.role = STANDBY
 
     @cached_property
     def _producer(self) -> Producer:
@@ -254,11 +280,9 @@ class ExecutionService:
             self._observer.count("crypto_bot_sequence_gaps_total", self._engine.gaps, topic=HEDGE_RATIOS.name)
             self._engine.gaps = 0
 
-    def _take_snapshot(self, params: Mapping[str, Params]) -> None:
-        snapshot, engine = self.snapshot, self._engine
-        snapshot.params = params
-        snapshot.states = dict(engine.states)
-        snapshot.held = engine.held()
+    def _take_snapshot(self) -> None:
+        self.snapshot.show(self._params, self._engine.states)
+        self.snapshot.held = self._engine.held()
 
     def _now_and_then(self, now_ns: int) -> None:
         """Empty the outbox, show the pairs."""
@@ -284,8 +308,7 @@ def build(settings: ExecutionSettings, context: Context) -> ExecutionService:
     """The service over the ledger in DATA_DIR; raises ConfigurationError when that cannot be used."""
     folder = Path(settings.data_dir)
     require_writable(folder)
-    stamp = {"environment": "paper", "venue": f"{settings.exchange}-{settings.binance_market}", "account": "paper"}
-    ledger = Ledger(folder / LEDGER_FILE, stamp=stamp)
+    ledger = Ledger(folder / LEDGER_FILE, stamp=settings.stamp, standby=True)
     symbols = sorted({symbol for pair in settings.trading_pairs() for symbol in (pair.y, pair.x)})
 
     def ask_venue() -> Mapping[str, SymbolRules]:
@@ -306,7 +329,7 @@ def routes(service: Service, _settings: ExecutionSettings) -> fastapi.APIRouter:
 
     @router.get("/positions")
     def positions() -> dict[str, Any]:
-        """Every pair's state, legs and working orders."""
+        """Every pair's state, legs and working orders; a standby tells the last ones that it has read in the ledger, here and below."""
         return views.positions(snapshot.params, snapshot.states)
 
     @router.get("/orders")

@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 
 from common.errors import InvariantBroken
+from common.io.lease import Standing
 from common.io.sqlite import OUTBOX_TRACE, Database
 from common.messages import (
     CommandApplied,
@@ -124,14 +125,35 @@ class Batch:
 
 
 class Ledger:
-    """One file and its only writer."""
+    """One file and, once it has taken it, its only writer."""
 
-    def __init__(self, path: Path, *, stamp: Mapping[str, str], synchronous: str = "FULL") -> None:
-        """Open or make the file; raises ConfigurationError when another process has it or it belongs to another account."""
+    def __init__(self, path: Path, *, stamp: Mapping[str, str], synchronous: str = "FULL", standby: bool = False) -> None:
+        """Open or make the file; a standby takes it later.
+
+        Raises ConfigurationError when the file belongs to another account, or when another process writes it and this is no standby.
+        """
         self._state_decoder = msgspec.json.Decoder(PairState)
         self._encoder = msgspec.json.Encoder()
-        self._database = Database(path, holder="execution-service", migrations=(_SCHEMA, OUTBOX_TRACE), stamp=stamp, synchronous=synchronous)
+        migrations = (_SCHEMA, OUTBOX_TRACE)
+        self._database = Database(path, holder="execution-service", migrations=migrations, stamp=stamp, synchronous=synchronous, standby=standby)
         self.path = path
+
+    @property
+    def epoch(self) -> int:
+        """The epoch under which this process writes; 0 while it may not."""
+        return self._database.epoch
+
+    def holder(self) -> Standing:
+        """Who writes."""
+        return self._database.holder()
+
+    def try_take(self, require_fit: Callable[[], object]) -> bool:
+        """Become the writer if the last one has died or hangs; `require_fit` raises when that would help nobody."""
+        return self._database.try_take(require_fit)
+
+    def readable(self) -> bool:
+        """Whether a standby can read it: another program's version may have laid it out otherwise."""
+        return self._database.current()
 
     def states(self) -> dict[str, PairState]:
         """The pairs as they were last committed."""
@@ -148,10 +170,13 @@ class Ledger:
 
     def recent_orders(self, limit: int) -> list[OrderEvent]:
         """The last event of each of the newest orders, oldest first."""
-        rows = self._database.query(
-            "SELECT payload FROM order_events WHERE id IN (SELECT max(id) FROM order_events GROUP BY client_id) ORDER BY id DESC LIMIT ?", (limit,)
-        )
-        return [msgspec.json.decode(str(payload), type=OrderEvent) for (payload,) in reversed(rows)]
+        newest: dict[str, str] = {}
+        # An order has a handful of events, so few rows are read however many there are.
+        for client_id, payload in self._database.rows("SELECT client_id, payload FROM order_events ORDER BY id DESC"):
+            newest.setdefault(str(client_id), str(payload))
+            if len(newest) == limit:
+                break
+        return [msgspec.json.decode(payload, type=OrderEvent) for payload in reversed(newest.values())]
 
     def commit(self, batch: Batch) -> None:
         """Write everything or nothing.

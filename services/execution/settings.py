@@ -65,3 +65,13 @@ class ExecutionSettings(Settings, frozen=True, kw_only=True):
         """The given REST server, else the usual one."""
         usual = f"http://{self.simulator_address}" if self.exchange is Exchange.SIMULATOR else _BINANCE_URLS[self.binance_market]
         return self.binance_rest_url or usual
+
+    @property
+    def stamp(self) -> dict[str, str]:
+        """What the ledger belongs to; bar numbers mean nothing in another bar interval."""
+        return {
+            "environment": "paper",
+            "venue": f"{self.exchange}-{self.binance_market}",
+            "account": "paper",
+            "bar_interval_seconds": str(self.bar_interval_seconds),
+        }

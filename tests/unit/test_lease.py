@@ -19,6 +19,7 @@ from common.errors import ConfigurationError, LeaseLost, TransportError
 from common.io.lease import LEASE_TIMEOUT_S, RENEW_INTERVAL_S
 from common.io.sqlite import Database
 from tests.unit.lease_holder import SCHEMA
+from tests.unit.lease_locks import Machine, MachineLocks
 
 ROOT = Path(__file__).parents[2]
 
@@ -163,36 +164,6 @@ def test_one_that_hangs_within_a_transaction_is_ended(path: Path, holder: Holder
 # --- in one process, step by step ------------------------------------------------------------------------------------
 
 
-class Machine:
-    """Which process has which lock."""
-
-    def __init__(self) -> None:
-        self.owners: dict[int, object] = {}
-        self.end: Callable[[object], None] = lambda _owner: None
-
-
-class MachineLocks:
-    """One process's view of them."""
-
-    def __init__(self, machine: Machine) -> None:
-        self._machine = machine
-
-    def take(self, number: int) -> bool:
-        return self._machine.owners.setdefault(number, self) is self
-
-    def release(self, number: int) -> None:
-        if self._machine.owners.get(number) is self:
-            del self._machine.owners[number]
-
-    def end_holder(self, number: int) -> bool:
-        self._machine.end(self._machine.owners[number])
-        return True
-
-    def close(self) -> None:
-        for number in [number for number, owner in self._machine.owners.items() if owner is self]:
-            del self._machine.owners[number]
-
-
 def test_silence_counts_only_while_the_successor_could_do_better(path: Path) -> None:
     """While the broker is away nobody is deposed, and the time-out begins anew when it is back; a dead holder's place stays free too."""
     clock, machine = Clock(), Machine()
@@ -280,7 +251,7 @@ class Replicas(RuleBasedStateMachine):
         self.folder = TemporaryDirectory()
         self.path = Path(self.folder.name) / "ledger.db"
         self.clock, self.machine = Clock(), Machine()
-        self.machine.end = self.kill_owner
+        self.machine.end = self.kill_owner  # type: ignore[method-assign]
         self.broker_away, self.lives = False, 0
         self.replicas = [self.born() for _ in range(3)]
 

@@ -50,6 +50,27 @@ def test_what_is_committed_is_there_again(tmp_path: Path) -> None:
     assert [order.leg for order in again.recent_orders(1)] == ["x"]
 
 
+def test_recent_orders_are_found_without_reading_all(tmp_path: Path) -> None:
+    """However many orders there were, few rows are read for the newest."""
+    ledger, desk = open_ledger(tmp_path), traded()
+    ledger.commit(batch_of(desk))
+    connection = ledger._database._connection
+    connection.execute(
+        "WITH RECURSIVE older (id) AS (SELECT 0 UNION ALL SELECT id - 1 FROM older LIMIT 20000) INSERT INTO order_events "
+        "SELECT older.id, client_id, pair, session, bar, seq, event_time_ns, status, filled, reason, payload FROM older, order_events WHERE order_events.id = 1"
+    )
+    steps = 0
+
+    def count_step() -> int:
+        nonlocal steps
+        steps += 1
+        return 0
+
+    connection.set_progress_handler(count_step, 100)
+    assert [order.leg for order in ledger.recent_orders(2)] == ["y", "x"]
+    assert steps < 20
+
+
 def test_signals_go_when_the_pair_has_passed_them(tmp_path: Path) -> None:
     """Only signals from the bar before the last applied tick on are kept."""
     ledger, desk = open_ledger(tmp_path), traded()

@@ -55,6 +55,13 @@ def test_rest_url_follows_exchange_and_market(environment: dict[str, str], url: 
     assert load(ExecutionSettings, environment).rest_url == url
 
 
+def test_a_ledger_belongs_to_its_bar_interval() -> None:
+    """Bars of another length have other numbers, so the stamp tells them apart, besides venue and account."""
+    minute, second = load(ExecutionSettings, {}).stamp, load(ExecutionSettings, {"BAR_INTERVAL_SECONDS": "1"}).stamp
+    assert minute == {"environment": "paper", "venue": "simulator-futures", "account": "paper", "bar_interval_seconds": "60"}
+    assert second == {**minute, "bar_interval_seconds": "1"}
+
+
 def test_equity_is_split_over_the_pairs() -> None:
     """Each pair has its own paper account; together they have the starting equity."""
     settings = load(ExecutionSettings, {"SYMBOLS": "BTCUSDT,ETHUSDT,SOLUSDT", "STARTING_EQUITY_USD": "100.01"})

@@ -1,0 +1,50 @@
+"""What other threads are shown of execution, whether it writes the ledger or waits for it."""
+
+from collections.abc import Mapping
+
+from common.messages import OrderEvent, PositionState
+from common.processor import Health
+from services.execution import views
+from services.execution.latency import LatencyDigest
+from services.execution.state import PairState, Params
+
+RECOVERING, STANDBY, ACTIVE = "recovering", "standby", "active"
+
+
+class Snapshot:
+    """Values that never change, replaced whole by the turn's thread."""
+
+    def __init__(self) -> None:
+        self.role = RECOVERING
+        #: Who writes the ledger, and under which epoch of its lease.
+        self.holder, self.epoch = "", 0
+        self.params: Mapping[str, Params] = {}
+        self.states: Mapping[str, PairState] = {}
+        self.orders: tuple[OrderEvent, ...] = ()
+        self.held: Mapping[str, int] = {}
+        self.latency_ms: Mapping[str, float] = LatencyDigest().summary()
+
+    def show(self, params: Mapping[str, Params], states: Mapping[str, PairState]) -> None:
+        """The pairs as they stand now."""
+        self.params, self.states = params, dict(states)
+
+    def health(self) -> Health:
+        """Ready once it writes the ledger, and as standby, which is there to be ready; what the pairs have done."""
+        states = self.states
+        details = {
+            "ledger": {"holder": self.holder, "epoch": self.epoch},
+            "pairs": list(states),
+            "held": dict(self.held),
+            "last_bars": {pair: state.closed_bar for pair, state in states.items()},
+            "last_seqs": {pair: state.last_seq for pair, state in states.items()},
+            **views.totals(states.values()),
+            "open_positions": sum(state.position.state is not PositionState.IDLE for state in states.values()),
+            "ended": bool(states) and all(state.ended for state in states.values()),
+            "tick_to_decision_ms": dict(self.latency_ms),
+        }
+        return Health(ready=self.role != RECOVERING, reason=self._reason(), role=self.role, details=details)
+
+    def _reason(self) -> str:
+        if self.role == STANDBY:
+            return f"waiting for the ledger, which {self.holder or 'nobody'} writes"
+        return RECOVERING if self.role == RECOVERING else ""
