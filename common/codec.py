@@ -52,7 +52,7 @@ class Decoder(Generic[T]):
         """Raises InvalidRecord when the bytes are no message of this topic."""
         try:
             message: T = self._decoder.decode(value)
-        except (msgspec.DecodeError, ValueError, RecursionError) as error:
+        except (msgspec.DecodeError, ValueError, ArithmeticError, RecursionError) as error:
             raise InvalidRecord("undecodable", str(error)) from error
         return message
 

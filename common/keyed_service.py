@@ -262,7 +262,7 @@ class KeyedService(Generic[S]):
         if self._drop_reason and (reason := self._drop_reason(slot.state, message)):
             tally.dropped[reason] += 1
             return
-        state, outputs = self._model.step(slot.state, message)
+        state, outputs = self._step(slot.state, message)
         if record.offset >= partition.committed:
             for output in outputs:
                 self._send(self._output_topic, slot.pair, output, trace=record.trace.with_hop(self._now_ns, self._clock()))
@@ -276,6 +276,13 @@ class KeyedService(Generic[S]):
         if self._summary and self._now_ns - slot.shown_at_ns >= SUMMARY_INTERVAL_NS:
             slot.shown_at_ns = self._now_ns
             self._observer.pair_state(slot.pair, self._summary(state))
+
+    def _step(self, state: S, message: Message) -> tuple[S, Sequence[Message]]:
+        """A step is pure: one that cannot be computed leaves the state as it was, and its input is set aside."""
+        try:
+            return self._model.step(state, message)
+        except (ArithmeticError, ValueError) as error:
+            raise InvalidRecord("not-computable", f"{type(error).__name__}: {error}") from error
 
     def _set_aside(self, record: Record, error: InvalidRecord) -> None:
         self._send(DEAD_LETTERS, record.topic.name, dead_letter(self.name, record, error))

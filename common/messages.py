@@ -19,17 +19,27 @@ import msgspec
 
 from common.market import Leg, Side
 
+#: What is larger is damage: 64 bits and SQLite hold it with room for sums, and times reach to the year 2116.
+_MOST = 1 << 62
+#: The largest bar, of a second each: the year 2286.
+_MOST_BARS = 10_000_000_000
+
 
 def _doc(description: str) -> msgspec.Meta:
     return msgspec.Meta(description=description)
 
 
+def _whole(description: str, *, least: int = 0, most: int = _MOST) -> msgspec.Meta:
+    """A whole number within bounds."""
+    return msgspec.Meta(ge=least, le=most, description=description)
+
+
 PairName = Annotated[str, _doc("pair, dependent leg first: `ETHUSDT-BTCUSDT`")]
-Seq = Annotated[int, msgspec.Meta(ge=0, description="position in the pair's stream of ticks and bar closes, gapless")]
-Bar = Annotated[int, msgspec.Meta(ge=0, description="bar number: event time divided by the bar interval, since the Unix epoch")]
-Session = Annotated[int, msgspec.Meta(ge=0, description="market session; event time may go back only between two")]
-Epoch = Annotated[int, msgspec.Meta(ge=0, description="writer epoch of ingestion; records of an older epoch after a newer one are dropped")]
-EventTimeNs = Annotated[int, msgspec.Meta(ge=0, description="event time, ns UTC")]
+Seq = Annotated[int, _whole("position in the pair's stream of ticks and bar closes, gapless")]
+Bar = Annotated[int, _whole("bar number: event time divided by the bar interval, since the Unix epoch", most=_MOST_BARS)]
+Session = Annotated[int, _whole("market session; event time may go back only between two")]
+Epoch = Annotated[int, _whole("writer epoch of ingestion; records of an older epoch after a newer one are dropped")]
+EventTimeNs = Annotated[int, _whole("event time, ns UTC")]
 Usd = Annotated[Decimal, _doc("USD")]
 Symbol = Annotated[str, _doc("symbol as the exchange spells it: `BTCUSDT`")]
 ClientId = Annotated[str, _doc("derived from pair, seq of the deciding tick, leg and attempt")]
@@ -38,7 +48,7 @@ ClientId = Annotated[str, _doc("derived from pair, seq of the deciding tick, leg
 class Message(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", gc=False):
     """Base of all messages; the tag is in `type`."""
 
-    version: Annotated[int, _doc("version of this message type")] = 1
+    version: Annotated[int, _whole("version of this message type")] = 1
 
 
 class Part(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -97,7 +107,7 @@ class Tick(Message, frozen=True, tag="tick"):
     epoch: Epoch
     session: Session
     bar: Bar
-    event_time_ns: Annotated[int, msgspec.Meta(ge=0, description="event time of this tick, ns UTC; never decreases within a pair and session")]
+    event_time_ns: Annotated[int, _whole("event time of this tick, ns UTC; never decreases within a pair and session")]
     y: Annotated[Quote, _doc("book of the dependent leg")]
     x: Annotated[Quote, _doc("book of the hedge leg")]
 
@@ -118,7 +128,7 @@ class BarClose(Message, frozen=True, tag="bar-close"):
     epoch: Epoch
     session: Session
     bar: Bar
-    end_time_ns: Annotated[int, msgspec.Meta(ge=0, description="end of the bar, ns UTC")]
+    end_time_ns: Annotated[int, _whole("end of the bar, ns UTC")]
     status: Annotated[BarStatus, _doc("whether the filter's state may move with this bar")]
     feed: Annotated[Feed, _doc("a recording waits for late signals, a live feed does not")]
     end: Annotated[bool, _doc("the recording ends with this bar")] = False
@@ -194,7 +204,7 @@ class Thresholds(Message, frozen=True, tag="thresholds"):
     ] = None
     forecast_variance: Annotated[float, _doc("h: variance of the next bar's innovation beyond x'Px, log price squared")] = 0.0
     volatility_model: VolatilityModel = VolatilityModel.NONE
-    model_age_bars: Annotated[int, _doc("bars since the fit in use took effect; 0 without a fit")] = 0
+    model_age_bars: Annotated[int, _whole("bars since the fit in use took effect; 0 without a fit")] = 0
     entry_z: Annotated[float, _doc("enter at |z| of at least this")] = 0.0
     exit_z: Annotated[float, _doc("leave at |z| of at most this")] = 0.0
     stop_z: Annotated[float, _doc("stop at |z| of at least this, in units frozen at entry")] = 0.0
@@ -202,8 +212,8 @@ class Thresholds(Message, frozen=True, tag="thresholds"):
     expected_edge_bps: Annotated[float, _doc("expected gross profit of a round trip at the entry threshold, bps of y's notional")] = 0.0
     cost_bps: Annotated[float, _doc("fees and spreads of a round trip of both legs, bps of y's notional")] = 0.0
     reason: Annotated[str, _doc("why the status is not READY, or why a fit was refused")] = ""
-    fits_accepted: Annotated[int, _doc("fits accepted so far in this pair's history")] = 0
-    fits_refused: Annotated[int, _doc("fits refused or failed so far in this pair's history")] = 0
+    fits_accepted: Annotated[int, _whole("fits accepted so far in this pair's history")] = 0
+    fits_refused: Annotated[int, _whole("fits refused or failed so far in this pair's history")] = 0
 
 
 # --- risk-signals ----------------------------------------------------------------------------------------------------
@@ -264,8 +274,8 @@ class RiskSignal(Message, frozen=True, tag="risk-signal"):
     bar: Bar
     verdict: Verdict
     budget_usd: Annotated[Decimal, _doc("gross notional that the pair may hold, USD")]
-    orders_allowed: Annotated[int, _doc("orders that the pair may send in the next bar")]
-    commands_through: Annotated[int, _doc("id of the last command that the verdict reflects; 0 before the first")]
+    orders_allowed: Annotated[int, _whole("orders that the pair may send in the next bar")]
+    commands_through: Annotated[int, _whole("id of the last command that the verdict reflects; 0 before the first")]
     reasons: Annotated[tuple[RuleResult, ...], _doc("every rule's finding")]
     thresholds: Annotated[Thresholds, _doc("of the same bar")]
     changepoint: Changepoint
@@ -275,7 +285,7 @@ class RiskSignal(Message, frozen=True, tag="risk-signal"):
 class RiskHeartbeat(Message, frozen=True, tag="risk-heartbeat"):
     """risk-manager is alive; serves liveness only."""
 
-    sent_at_ns: Annotated[int, _doc("wall time, ns UTC")]
+    sent_at_ns: Annotated[int, _whole("wall time, ns UTC")]
 
 
 # --- executions ------------------------------------------------------------------------------------------------------
@@ -330,8 +340,8 @@ class Execution(Message, frozen=True):
 
     pair: PairName
     session: Session
-    bar: Annotated[int, msgspec.Meta(ge=0, description="bar that this record is booked to")]
-    seq: Annotated[int, msgspec.Meta(ge=0, description="seq of the tick or bar close that caused it")]
+    bar: Annotated[int, _whole("bar that this record is booked to", most=_MOST_BARS)]
+    seq: Annotated[int, _whole("seq of the tick or bar close that caused it")]
     event_time_ns: EventTimeNs
 
 
@@ -388,8 +398,8 @@ class RoundTrip(Execution, frozen=True, tag="round-trip"):
 
     action: Annotated[Action, _doc("how it was closed")]
     direction: Annotated[Action, _doc("how it was opened")]
-    opened_seq: Annotated[int, _doc("seq of the deciding tick of the entry")]
-    opened_bar: Annotated[int, _doc("bar of the deciding tick of the entry")]
+    opened_seq: Annotated[int, _whole("seq of the deciding tick of the entry")]
+    opened_bar: Annotated[int, _whole("bar of the deciding tick of the entry")]
     gross_usd: Annotated[Decimal, _doc("realised before fees and funding, USD")]
     fees_usd: Annotated[Decimal, _doc("USD; a cost is negative")]
     funding_usd: Annotated[Decimal, _doc("USD; a cost is negative")]
@@ -413,7 +423,7 @@ class Mark(Execution, frozen=True, tag="mark"):
     unrealised_usd: Annotated[Decimal, _doc("of the open legs, USD")]
     equity_usd: Annotated[Decimal, _doc("wallet + unrealised, USD")]
     gross_exposure_usd: Annotated[Decimal, _doc("sum of both legs' absolute notional, USD")]
-    orders_in_bar: Annotated[int, _doc("orders sent in this bar")] = 0
+    orders_in_bar: Annotated[int, _whole("orders sent in this bar")] = 0
     blocking_gate: Annotated[str, _doc("first gate that blocked an entry at the bar's last tick; empty when none did")] = ""
     z: Annotated[float | None, _doc("standardised innovation at the bar's last tick")] = None
 
@@ -421,20 +431,20 @@ class Mark(Execution, frozen=True, tag="mark"):
 class HoldExpired(Execution, frozen=True, tag="hold-expired"):
     """Live only: the signal of the previous bar did not come in time; to the end of `bar` only `risk_bar`'s is used, and only to reduce."""
 
-    risk_bar: Annotated[int, _doc("bar of the signal in use; -1 when there is none")]
+    risk_bar: Annotated[int, _whole("bar of the signal in use; -1 when there is none", least=-1)]
 
 
 class CommandApplied(Execution, frozen=True, tag="command-applied"):
     """Execution obeyed a command before a signal carried it; `seq` is the last tick before it."""
 
-    command_id: Annotated[int, _doc("id of the command")]
+    command_id: Annotated[int, _whole("id of the command")]
     kind: "CommandKind"
 
 
 class Progress(Message, frozen=True, tag="progress"):
     """The last decided seq of each pair; not through the ledger."""
 
-    decided: Annotated[dict[str, int], _doc("pair to seq")]
+    decided: Annotated[dict[str, Seq], _doc("pair to seq")]
 
 
 # --- commands and dead letters ---------------------------------------------------------------------------------------
@@ -455,12 +465,12 @@ class CommandKind(StrEnum):
 class Command(Message, frozen=True, tag="command"):
     """An operator's order to the system."""
 
-    id: Annotated[int, msgspec.Meta(ge=1, description="given by risk-manager, ascending without gaps")]
+    id: Annotated[int, _whole("given by risk-manager, ascending without gaps", least=1)]
     target: Annotated[str, _doc("a pair, or `portfolio`")]
     kind: CommandKind
     who: Annotated[str, _doc("person who asked")]
     why: Annotated[str, _doc("reason that the person gave")]
-    issued_at_ns: Annotated[int, _doc("wall time, ns UTC; for people only")]
+    issued_at_ns: Annotated[int, _whole("wall time, ns UTC; for people only")]
 
 
 class DeadLetter(Message, frozen=True, tag="dead-letter"):
@@ -468,12 +478,12 @@ class DeadLetter(Message, frozen=True, tag="dead-letter"):
 
     service: Annotated[str, _doc("service that set it aside")]
     source: Annotated[str, _doc("topic, or stream of the exchange")]
-    partition: Annotated[int, _doc("of the source record; -1 for a frame")]
-    offset: Annotated[int, _doc("of the source record; for a frame its number since the start of the process")]
+    partition: Annotated[int, _whole("of the source record; -1 for a frame", least=-1)]
+    offset: Annotated[int, _whole("of the source record; for a frame its number since the start of the process")]
     reason: Annotated[str, _doc("short label from a fixed set")]
     detail: Annotated[str, _doc("what exactly is wrong, in words")]
     payload: Annotated[bytes, _doc("the first 64 KiB (base64 in JSON)")]
-    length: Annotated[int, _doc("of the whole payload, bytes")]
+    length: Annotated[int, _whole("of the whole payload, bytes")]
     sha256: Annotated[str, _doc("of the whole payload, hexadecimal")]
 
 
@@ -482,8 +492,8 @@ class StateSnapshot(Message, frozen=True, tag="state-snapshot"):
 
     pair: PairName
     model: Annotated[str, _doc("model that the state belongs to")]
-    schema: Annotated[int, _doc("version of the state's layout")]
-    offset: Annotated[int, _doc("of the last input handled, in the input topic's partition")]
+    schema: Annotated[int, _whole("version of the state's layout")]
+    offset: Annotated[int, _whole("of the last input handled, in the input topic's partition", least=-1)]
     checksum: Annotated[str, _doc("SHA-256 of `state`, hexadecimal")]
     state: Annotated[str, _doc("the state as JSON text")]
     missing: Annotated[str, _doc("inputs that the state lacks because they were no longer kept when it was rebuilt; empty for none")] = ""

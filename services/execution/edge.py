@@ -135,6 +135,7 @@ class ExecutionService:
         for record in records:
             self._route(record, now_ns)
         self._engine.advance(now_ns)
+        self._set_aside_refused()
         self._count(records)
         self._commit()
         self._publish()
@@ -192,14 +193,22 @@ class ExecutionService:
         try:
             message = self._decoders[record.topic].decode(record.value)
             if record.topic == HEDGE_RATIOS:
-                self._engine.take_hedge(Held(message, record.partition, record.offset, record.trace.with_time(now_ns)))
+                self._engine.take_hedge(Held(message, record.partition, record.offset, record.trace.with_time(now_ns), record.value))
             elif record.topic == COMMANDS:
                 self._engine.take_command(message)
             elif isinstance(message, RiskSignal) and self._engine.take_signal(message):
                 self._batch.signals.append((message, record.value))
         except InvalidRecord as error:
-            self._batch.dead_letters.append(Output(DEAD_LETTERS, record.topic.name, dead_letter(NAME, record, error)))
-            self._observer.count("crypto_bot_dead_letters_total", source=record.topic.name, reason=error.reason)
+            self._set_aside(record, error)
+
+    def _set_aside(self, record: Record, error: InvalidRecord) -> None:
+        self._batch.dead_letters.append(Output(DEAD_LETTERS, record.topic.name, dead_letter(NAME, record, error)))
+        self._observer.count("crypto_bot_dead_letters_total", source=record.topic.name, reason=error.reason)
+
+    def _set_aside_refused(self) -> None:
+        for pair, held, error in self._engine.refused:
+            self._set_aside(Record(HEDGE_RATIOS, held.partition, held.offset, pair, held.value), error)
+        self._engine.refused.clear()
 
     def _commit(self) -> None:
         """Commit the turn, if anything happened in it; idle ticks are decided again after a restart."""

@@ -2,17 +2,15 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from decimal import Decimal, InvalidOperation
 
 from common.errors import InvalidRecord
-from common.messages import PORTFOLIO, BarClose, Command, Execution, Feed, HedgeRatio, HedgeRatioClose, RiskSignal, Tick
+from common.messages import PORTFOLIO, Command, Execution, Feed, HedgeRatio, HedgeRatioClose, RiskSignal
+from common.plausible import require_books, require_estimate, require_marks, require_signal
 from common.trace import NO_TRACE, Trace
 from services.execution import processor
 from services.execution.committed import Committed
 from services.execution.hold import Held, PairQueue, drop_reason, release
 from services.execution.state import PairState, Params, initial_state, where
-
-_LARGEST = Decimal("1e15")
 
 
 class Engine:
@@ -47,6 +45,8 @@ class Engine:
         self.held_records = 0
         self._pushed: Counter[str] = Counter()
         self.dropped: Counter[str] = Counter()
+        #: Records that no decision could be worked out of, by pair, and why.
+        self.refused: list[tuple[str, Held, InvalidRecord]] = []
         self.gaps = 0
         for signal in signals:
             # One of a pair that is no longer configured may still be stored.
@@ -60,9 +60,11 @@ class Engine:
         self._require_pair(pair)
         tick = message.tick if isinstance(message, HedgeRatio) else message.last_tick
         if tick:
-            _require_usable(tick)
+            require_books(tick)
+        if message.estimate:
+            require_estimate(message.estimate)
         if isinstance(message, HedgeRatioClose):
-            _require_usable_marks(message.close)
+            require_marks(message.close)
         self._queues[pair].push(held)
         self._pushed[pair] += 1
         self._touched.add(pair)
@@ -70,6 +72,7 @@ class Engine:
     def take_signal(self, signal: RiskSignal) -> bool:
         """Keep a risk signal; returns whether it is still needed."""
         self._require_pair(signal.pair)
+        require_signal(signal)
         if not _needed(self.states[signal.pair], signal.session, signal.bar):
             self.dropped["old-signal"] += 1
             return False
@@ -164,7 +167,12 @@ class Engine:
             released = release(state, message, signals)
             if released is None:
                 return
-            self._step(pair, queue.pop(), released.signal)
+            held = queue.pop()
+            try:
+                self._step(pair, held, released.signal)
+            except (ArithmeticError, ValueError) as error:
+                # The step is pure, so the state is as it was before the record.
+                self.refused.append((pair, held, InvalidRecord("not-computable", f"{type(error).__name__}: {error}")))
             self._apply_committed(pair)
 
     def _apply_committed(self, pair: str) -> None:
@@ -198,23 +206,3 @@ class Engine:
 
 def _needed(state: PairState, session: int, bar: int) -> bool:
     return session > state.session or (session == state.session and bar >= state.bar - 1)
-
-
-def _require_usable(tick: Tick) -> None:
-    """Refuse books that no arithmetic can be done with; ingestion lets none through."""
-    try:
-        usable = all(0 < quote.bid <= quote.ask < _LARGEST and 0 <= min(quote.bid_size, quote.ask_size) < _LARGEST for quote in (tick.y, tick.x))
-    except InvalidOperation:
-        usable = False
-    if not usable:
-        raise InvalidRecord("unusable-book", f"seq {tick.seq}: prices must be positive, bid at most ask, sizes not negative")
-
-
-def _require_usable_marks(close: BarClose) -> None:
-    """Refuse mark prices and funding rates that no money can be worked out of."""
-    try:
-        usable = all(0 < mark.price < _LARGEST and -1 < mark.funding_rate < 1 for mark in (close.y_mark, close.x_mark) if mark)
-    except InvalidOperation:
-        usable = False
-    if not usable:
-        raise InvalidRecord("unusable-mark", f"seq {close.seq}: a mark price must be positive, a funding rate between -1 and 1")

@@ -29,6 +29,8 @@ class Held(NamedTuple):
     offset: int
     #: Up to the time at which this service had it in hand.
     trace: Trace = NO_TRACE
+    #: As it was read, in case it must be set aside.
+    value: bytes = b""
 
 
 class Release(NamedTuple):

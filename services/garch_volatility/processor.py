@@ -9,6 +9,7 @@ import msgspec
 from common.errors import InvalidRecord
 from common.market import bar_end_ns
 from common.messages import BarStatus, HedgeEstimate, HedgeRatio, HedgeRatioClose, Message, ModelStatus, Quote, Thresholds, VolatilityModel
+from common.plausible import require_books, require_estimate
 from services.garch_volatility.fitting import FitRequest, Fits
 from services.garch_volatility.thresholds import ThresholdParameters, band
 from services.garch_volatility.volatility import (
@@ -128,7 +129,10 @@ class GarchModel:
             return state, ()
         if not isinstance(message, HedgeRatioClose):
             raise InvalidRecord("unexpected-message", f"{type(message).__name__} does not belong in hedge-ratios")
-        _check(message.estimate)
+        if message.estimate:
+            require_estimate(message.estimate)
+        if message.last_tick:
+            require_books(message.last_tick)
         state = self._open(state, message)
         answers = []
         for bar in range(state.bar + 1, message.close.bar):
@@ -286,8 +290,3 @@ def _age(state: GarchState) -> int:
 def _relative_spread(quote: Quote) -> float:
     bid, ask = float(quote.bid), float(quote.ask)
     return 2 * (ask - bid) / (ask + bid)
-
-
-def _check(estimate: HedgeEstimate | None) -> None:
-    if estimate and not (math.isfinite(estimate.innovation) and 0 <= estimate.parameter_variance < math.inf and math.isfinite(estimate.beta)):
-        raise InvalidRecord("invalid-estimate", f"innovation {estimate.innovation}, x'Px {estimate.parameter_variance}, beta {estimate.beta}")

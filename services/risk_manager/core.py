@@ -11,6 +11,7 @@ import msgspec
 
 from common.errors import InvalidRecord
 from common.messages import BarStatus, Changepoint, ChangepointAction, Command, Mark, ModelStatus, RiskSignal, Thresholds, strictest
+from common.plausible import require_money, require_thresholds
 from services.risk_manager import changepoint
 from services.risk_manager.halts import latch, obey
 from services.risk_manager.portfolio import BarKey, book, grants, key_of
@@ -72,8 +73,7 @@ def _hold_mark(state: RiskState, mark: Mark) -> RiskState:
     if drop_reason(state, mark):
         return state
     closed = state.portfolio.closed
-    if not all(value.is_finite() for value in (mark.starting_usd, mark.equity_usd, mark.gross_exposure_usd)):
-        raise InvalidRecord("not-finite", f"mark of {mark.pair} at bar {mark.bar}: money must be finite numbers")
+    require_money(mark)
     if closed and closed.session == mark.session and mark.bar - closed.bar > MAX_BARS_AHEAD:
         raise InvalidRecord("bar-jump", f"mark of {mark.pair} at bar {mark.bar}: more than {MAX_BARS_AHEAD} bars after bar {closed.bar}")
     inbox = state.inboxes[mark.pair]
@@ -83,6 +83,7 @@ def _hold_mark(state: RiskState, mark: Mark) -> RiskState:
 def _hold_thresholds(state: RiskState, thresholds: Thresholds) -> RiskState:
     if drop_reason(state, thresholds):
         return state
+    require_thresholds(thresholds)
     inbox = state.inboxes[thresholds.pair]
     return _with_inbox(state, thresholds.pair, msgspec.structs.replace(inbox, thresholds=(*inbox.thresholds, thresholds)))
 

@@ -178,7 +178,11 @@ class RiskManagerService:
             self._places.pass_over(record)
             self._observer.count("crypto_bot_records_dropped_total", topic=record.topic.name, reason=reason)
             return
-        self._apply(message, record.trace.with_time(self._clock()))
+        try:
+            self._apply(message, record.trace.with_time(self._clock()))
+        except (ArithmeticError, ValueError) as error:
+            # The step is pure, so the state is as it was before the record.
+            raise InvalidRecord("not-computable", f"{type(error).__name__}: {error}") from error
         self._places.hold(record, message)
 
     def _apply(self, message: Input, trace: Trace = NO_TRACE) -> None:

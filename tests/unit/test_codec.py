@@ -17,7 +17,16 @@ DECIMALS = st.decimals(allow_nan=False, allow_infinity=False, places=8, min_valu
 QUOTES = st.builds(m.Quote, bid=DECIMALS, bid_size=DECIMALS, ask=DECIMALS, ask_size=DECIMALS, event_time_ns=st.integers(0, 2**62))
 NUMBERS = st.integers(0, 2**62)
 TICK_RECORDS = st.builds(
-    m.Tick, pair=st.text(), seq=NUMBERS, epoch=NUMBERS, session=NUMBERS, bar=NUMBERS, event_time_ns=NUMBERS, y=QUOTES, x=QUOTES, version=st.integers(1, 9)
+    m.Tick,
+    pair=st.text(),
+    seq=NUMBERS,
+    epoch=NUMBERS,
+    session=NUMBERS,
+    bar=st.integers(0, 10_000_000_000),
+    event_time_ns=NUMBERS,
+    y=QUOTES,
+    x=QUOTES,
+    version=st.integers(1, 9),
 )
 
 

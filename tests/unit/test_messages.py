@@ -187,6 +187,17 @@ def test_structs_are_frozen_and_typed(struct: type[msgspec.Struct]) -> None:
             assert hint is int, name
 
 
+@pytest.mark.parametrize("struct", STRUCTS, ids=lambda struct: struct.__name__)
+def test_whole_numbers_are_bounded(struct: type[msgspec.Struct]) -> None:
+    """No whole number reaches a service that SQLite or 64 bits cannot hold."""
+    for name, kind in zip(struct.__struct_fields__, msgspec.inspect.type_info(struct).fields, strict=True):  # type: ignore[attr-defined]
+        inner = kind.type.value_type if isinstance(kind.type, msgspec.inspect.DictType) else kind.type
+        if isinstance(inner, msgspec.inspect.IntType):
+            assert inner.le is not None, name
+            assert inner.le <= 2**62, name
+            assert inner.ge in {-1, 0, 1}, name
+
+
 def test_tags_are_unique_and_enums_are_text() -> None:
     """No two messages share a tag; enums travel as text and explain themselves."""
     tags = [tag_of(message) for message in {message for _, message in EVERY_MESSAGE}]
