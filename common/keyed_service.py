@@ -35,6 +35,9 @@ SNAPSHOT_INTERVAL_NS = NANOSECONDS
 SNAPSHOT_RECORDS = 2000
 #: A pair that has been quiet for this many records of its partition is snapshotted too, so that few are read again.
 QUIET_RECORDS = 5000
+#: Turns are kept about this short, for a rebalance waits for the end of the longest of all members.
+TURN_NS = NANOSECONDS // 20
+LEAST_RECORDS, MOST_RECORDS = 10, 500
 #: How often a pair's last state is shown to people.
 SUMMARY_INTERVAL_NS = NANOSECONDS
 #: How often the lag is reported.
@@ -78,7 +81,7 @@ class _Partition(Generic[S]):
 
     pairs: dict[str, _PairState[S]]
     committed: int
-    next_offset: int = -1
+    next_offset: int
 
 
 def _is_made_anew(before: Any, after: Any) -> bool:
@@ -124,12 +127,14 @@ class KeyedService(Generic[S]):
         self._resume: Callable[[S], None] | None = getattr(model, "resume", None)
         self._pairs_of: dict[int, list[str]] = {}
         self._partitions: dict[int, _Partition[S]] = {}
+        self._handed_over: dict[int, _Partition[S]] = {}
         self._producer: Producer | None = None
         self._consumer: Consumer | None = None
         self._now_ns = 0
         self._snapshot_at_ns = 0
         self._lag_at_ns = 0
         self._since_snapshot = 0
+        self._most_records = MOST_RECORDS
         self._inputs = 0
         self._outputs = 0
         self._assigned = False
@@ -151,7 +156,7 @@ class KeyedService(Generic[S]):
         """Answer what is there; snapshot when it is time."""
         if self._consumer is None:
             raise TransportError(f"{self.name} has not been started")
-        records = self._consumer.poll(timeout_s)
+        records = self._consumer.poll(timeout_s, self._most_records)
         self._now_ns = self._clock()
         if self._now_ns - self._lag_at_ns >= LAG_INTERVAL_NS:
             self._lag_at_ns = self._now_ns
@@ -192,22 +197,33 @@ class KeyedService(Generic[S]):
 
     def on_assigned(self, partitions: Sequence[int]) -> Mapping[int, int]:
         """Restore the pairs of the partitions; each starts after the oldest of its pairs' snapshots."""
-        newest = self._states.newest(partitions)
         committed = self._transport.committed(self._input_topic, self.group)
+        back = self._unchanged(partitions, committed)
+        others = [number for number in partitions if number not in back]
+        newest = self._states.newest(others) if others else {}
         oldest = self._transport.oldest_offsets(self._input_topic)
         # Asked last: whatever the others tell of lies before it.
         ends = self._transport.end_offsets(self._input_topic)
-        starts: dict[int, int] = {}
-        for number in partitions:
+        for number in others:
             # Beyond the end stands a position in a topic that is gone.
             done = committed.get(number, 0) if committed.get(number, 0) <= ends[number] else 0
             slots = {pair: self._restored(pair, newest.get(pair), ends[number], done) for pair in self._pairs_of.get(number, ())}
-            self._partitions[number] = _Partition(slots, done)
-            starts[number] = min((slot.offset + 1 for slot in slots.values()), default=done)
+            self._partitions[number] = _Partition(slots, done, min((slot.offset + 1 for slot in slots.values()), default=done))
             self._label_missing(number, oldest[number])
+        self._partitions.update(back)
+        self._handed_over = {}
         self._assigned = True
-        self._log_restored(partitions)
-        return starts
+        self._log_restored(others)
+        self._observer.log("INFO", "partitions assigned", partitions=list(partitions), kept=sorted(back))
+        return {number: self._partitions[number].next_offset for number in partitions}
+
+    def _unchanged(self, partitions: Sequence[int], committed: Mapping[int, int]) -> dict[int, _Partition[S]]:
+        """Partitions that come back from a rebalance as they went into it, since nobody has moved their position."""
+        return {
+            number: partition
+            for number in partitions
+            if (partition := self._handed_over.get(number)) and partition.next_offset > 0 and partition.next_offset == committed.get(number)
+        }
 
     def on_revoked(self, partitions: Sequence[int], *, lost: bool) -> None:
         """Hand the partitions over."""
@@ -215,6 +231,7 @@ class KeyedService(Generic[S]):
         self._assigned = False
         if not lost:
             self._snapshot(leaving)
+            self._handed_over = leaving
 
     # Records
 
@@ -229,6 +246,8 @@ class KeyedService(Generic[S]):
         self._outputs += tally.outputs
         self._since_snapshot += len(records)
         self._report(records, tally)
+        took_ns = max(1, self._clock() - self._now_ns)
+        self._most_records = max(LEAST_RECORDS, min(MOST_RECORDS, len(records) * TURN_NS // took_ns))
 
     def _handle(self, partition: _Partition[S], record: Record, tally: _Tally) -> None:
         slot = partition.pairs.get(record.key)
@@ -363,4 +382,5 @@ class KeyedService(Generic[S]):
             self._observer.count("crypto_bot_states_restored_total", amount, origin=origin)
         if missing := {slot.pair: slot.missing for slot in slots if slot.missing}:
             self._observer.log("ERROR", "retention took inputs that these pairs need, they go on without them", missing=missing)
-        self._observer.log("INFO", "partitions assigned", partitions=list(partitions), restored_from=dict(origins))
+        if slots:
+            self._observer.log("INFO", "states restored", partitions=list(partitions), restored_from=dict(origins))

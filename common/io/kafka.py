@@ -59,6 +59,7 @@ class KafkaTransport:
         self._producers: list[KafkaProducer] = []
         self._consumers: list[KafkaReader] = []
         self._control = self._client(f"{client_id}-control")
+        self._group_clients: dict[str, confluent_kafka.Consumer] = {}
 
     def connect(self, timeout_s: float) -> None:
         """Wait until the cluster answers.
@@ -111,11 +112,10 @@ class KafkaTransport:
 
     def committed(self, topic: Topic, group: str) -> Mapping[int, int]:
         """The group's committed offsets, asked by a client of that group that never joins it."""
-        client = self._client(self._prefix + group)
-        try:
-            return committed_offsets(client, [TopicPartition(self._prefix + topic.name, number) for number in range(self.partitions(topic))])
-        finally:
-            client.close()
+        client = self._group_clients.get(group)
+        if client is None:
+            client = self._group_clients[group] = self._client(self._prefix + group)
+        return committed_offsets(client, [TopicPartition(self._prefix + topic.name, number) for number in range(self.partitions(topic))])
 
     def reader(self, positions: Sequence[Position], *, lazy: bool = False) -> KafkaReader:
         """A consumer of exactly these partitions; a lazy one saves requests at the cost of 50 ms."""
@@ -143,7 +143,8 @@ class KafkaTransport:
             consumer.close()
         for producer in self._producers:
             producer.close()
-        self._control.close()
+        for client in (self._control, *self._group_clients.values()):
+            client.close()
 
     def _client(self, group: str) -> confluent_kafka.Consumer:
         settings = {**self._connection, "group.id": group, "enable.auto.commit": False, "error_cb": self._troubles.note}
@@ -154,6 +155,8 @@ class KafkaTransport:
 
     def _serve(self) -> None:
         self._control.poll(0)
+        for client in self._group_clients.values():
+            client.poll(0)
         for producer in self._producers:
             producer.serve()
 

@@ -56,8 +56,10 @@ _LAZY: dict[str, Any] = {"fetch.min.bytes": 100_000, "fetch.wait.max.ms": 50}
 _MEMBER: dict[str, Any] = {
     "group.protocol": "classic",
     "partition.assignment.strategy": "range",
+    # The least that brokers allow.
     "session.timeout.ms": 6000,
-    "heartbeat.interval.ms": 2000,
+    # A member hears of a rebalance by a heartbeat, and the others stand still until the last one has.
+    "heartbeat.interval.ms": 500,
     "max.poll.interval.ms": 60_000,
 }
 

@@ -14,7 +14,7 @@ from common.codec import decoder_of, encode
 from common.errors import ConfigurationError, DeliveryFailed, InvalidRecord, InvariantBroken
 from common.io.memory import Faults, MemoryBroker, MemoryTransport
 from common.io.metrics import RecordingObserver
-from common.keyed_service import SNAPSHOT_INTERVAL_NS, KeyedService, pair_of
+from common.keyed_service import MOST_RECORDS, SNAPSHOT_INTERVAL_NS, TURN_NS, KeyedService, pair_of
 from common.messages import DeadLetter, Message, StateSnapshot, Tick, WriterEpoch
 from common.metrics import COMMON_METRICS
 from common.snapshots import seal
@@ -417,6 +417,52 @@ def test_moves_pairs_between_members(world: World) -> None:
     assert all(owned)
     for pair in PAIRS:
         assert world.answers(pair) == [(seq, seq + 1.0) for seq in range(30)]
+
+
+def test_what_comes_back_from_a_rebalance_is_kept(world: World) -> None:
+    """A member that is given a partition again, with nobody in between, goes on with the states it had; only what moves is restored."""
+    for pair in PAIRS:
+        world.feed(0, 1, pair=pair)
+    first = world.service(instance="a")
+    settle(first)
+    second = world.service(instance="b")
+    for service in (first, second) * 2:
+        settle(service)
+    moved = second.health().details["pairs"]
+    assert 0 < len(moved) < len(PAIRS)
+    assert world.observer.total("crypto_bot_states_restored_total") == len(PAIRS) + len(moved)
+    for pair in PAIRS:
+        world.feed(2, pair=pair)
+    for service in (first, second):
+        settle(service)
+    assert [world.answers(pair) for pair in PAIRS] == [[(0, 1.0), (1, 2.0), (2, 3.0)]] * len(PAIRS)
+
+
+def test_what_another_moved_on_is_restored(world: World) -> None:
+    """A member that missed a rebalance does not go on with the states it left when somebody else has worked since."""
+    world.feed(0)
+    first = world.service()
+    settle(first)
+    partitions = range(world.transport.partitions(TICKS))
+    first.on_revoked(partitions, lost=False)
+    second = world.service()
+    world.feed(1)
+    settle(second)
+    second.stop()
+    assert first.on_assigned(partitions)[world.broker.partition_of(PAIR)] == 2
+
+
+def test_turns_are_kept_short(world: World) -> None:
+    """After a turn that took long the next takes fewer records, for a rebalance would wait for its end."""
+
+    class SlowModel(EchoModel):
+        def step(self, state: EchoState, message: Message) -> tuple[EchoState, Sequence[Message]]:
+            world.now_ns += TURN_NS // 20
+            return super().step(state, message)
+
+    world.feed(*range(600))
+    service = world.service(model=SlowModel())
+    assert [service.turn(0) for _ in range(3)] == [MOST_RECORDS, 20, 20]
 
 
 def test_a_member_without_pairs_is_idle() -> None:
