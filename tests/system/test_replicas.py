@@ -1,0 +1,149 @@
+"""Two processes over one file: who writes, who waits, who is refused, and what a killed or paused one leaves."""
+
+import signal
+import sys
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from common.io.kafka import KafkaTransport
+from common.io.mock_broker import FETCH_WAIT_MAX_MS, MockBroker
+from common.topics import ALL_TOPICS
+from scripts.sessions.ledgers import ledger
+from services.execution.ledger import LEDGER_FILE
+from tests.replay.schedules import klines
+from tests.system.demo import TRACEBACK, all_level
+from tests.system.ledgers import marks_so_far, require_equal
+from tests.system.replicas import Replica, Session, all_said, feeding, recorded, venue
+
+BARS = 80
+SCENARIO = klines(("ETHUSDT-BTCUSDT", "SOLUSDT-BTCUSDT"), BARS)
+#: From kill -9 to an active successor.
+TAKE_OVER_S = 10.0
+
+
+class Broker(NamedTuple):
+    """A broker with topics of a test's own, and the settings that lead there."""
+
+    transport: KafkaTransport
+    settings: dict[str, str]
+
+
+def _broker(bootstrap_servers: str, fetch_wait_max_ms: int, prefix: str = "") -> Broker:
+    settings = {"KAFKA_BOOTSTRAP_SERVERS": bootstrap_servers, "KAFKA_FETCH_WAIT_MAX_MS": str(fetch_wait_max_ms), "TOPIC_PREFIX": prefix}
+    return Broker(KafkaTransport(bootstrap_servers, fetch_wait_max_ms=fetch_wait_max_ms, client_id="test", topic_prefix=prefix), settings)
+
+
+@pytest.fixture(params=["mock", "kafka"])
+def broker(request: pytest.FixtureRequest) -> Iterator[Broker]:
+    """librdkafka's own always, a real one with TEST_LEVEL=all."""
+    if request.param == "mock":
+        mock = MockBroker()
+        made = _broker(mock.bootstrap_servers, FETCH_WAIT_MAX_MS)
+    else:
+        made = _broker(request.getfixturevalue("kafka_bootstrap_servers"), 500, f"replicas-{uuid.uuid4().hex[:8]}-")
+        made.transport.ensure_topics(ALL_TOPICS, 4)
+    yield made
+    made.transport.close()
+    if request.param == "mock":
+        mock.close()
+
+
+@pytest.fixture(scope="module")
+def session(tmp_path_factory: pytest.TempPathFactory) -> Session:
+    return recorded(SCENARIO, tmp_path_factory.mktemp("undisturbed"))
+
+
+@pytest.fixture
+def start(broker: Broker, tmp_path: Path) -> Iterator[Callable[[], Replica]]:
+    """Starts one more execution-service over the same folder."""
+    started: list[Replica] = []
+    with venue(SCENARIO.settings["SYMBOLS"].split(",")) as rest_url:
+
+        def one_more() -> Replica:
+            started.append(Replica("services.execution", tmp_path, {**SCENARIO.settings, **broker.settings, "BINANCE_REST_URL": rest_url}))
+            return started[-1]
+
+        yield one_more
+        for replica in started:
+            replica.__exit__()
+
+
+def tell(figure: str) -> None:
+    """Show what was measured, to those who run pytest with -s."""
+    sys.stdout.write(f"{figure}\n")
+
+
+def require_undisturbed(broker: Broker, session: Session, last: Replica, folder: Path) -> None:
+    """The ledger is that of one service left alone, and `executions` says nothing else, however often."""
+    last.wait_until(lambda: last.info()["details"]["ended"], "the end of the recording")
+    last.signal(signal.SIGTERM)
+    assert last.status() == 0, last.said()
+    require_equal(ledger(folder / "data" / LEDGER_FILE), dict(session.ledger))
+    assert frozenset(all_said(broker.transport)) == session.said
+
+
+def test_a_standby_takes_over_within_seconds_of_a_kill(broker: Broker, session: Session, start: Callable[[], Replica], tmp_path: Path) -> None:
+    """`kill -9` of the active in the middle of a recording: the standby is active within 10 s, and nothing is lost, doubled or decided otherwise."""
+    active = start()
+    active.wait_for("active")
+    standby = start()
+    standby.wait_for("standby")
+    with feeding(broker.transport, session, 0.02) as hurry:
+        active.wait_until(lambda: marks_so_far(tmp_path / "data" / LEDGER_FILE) > BARS // 2, "half of the marks")
+        active.signal(signal.SIGKILL)
+        taken_s = standby.wait_for("active")
+        tell(f"take-over after kill -9: {taken_s:.2f} s")
+        assert taken_s < TAKE_OVER_S
+        hurry()
+    require_undisturbed(broker, session, standby, tmp_path)
+
+
+def test_a_paused_one_that_wakes_has_lost_its_place_and_writes_nothing(broker: Broker, session: Session, start: Callable[[], Replica], tmp_path: Path) -> None:
+    """SIGSTOP of the active: the standby takes over; SIGCONT: the old one ends with a status, the next one stands by, and the ledger is one service's."""
+    active = start()
+    active.wait_for("active")
+    standby = start()
+    standby.wait_for("standby")
+    with feeding(broker.transport, session, 0.02) as hurry:
+        active.wait_until(lambda: marks_so_far(tmp_path / "data" / LEDGER_FILE) > BARS // 2, "half of the marks")
+        active.signal(signal.SIGSTOP)
+        tell(f"take-over after SIGSTOP: {standby.wait_for('active'):.2f} s")
+        active.signal(signal.SIGCONT)
+        # Killed by its successor when it was stopped within a transaction, else by itself.
+        status = active.status()
+        assert status in {1, -signal.SIGKILL}, active.said()
+        assert status != 1 or "the lease is lost" in active.said()
+        assert TRACEBACK not in active.said()
+        again = start()
+        again.wait_for("standby")
+        assert again.info()["details"]["ledger"] == {"holder": standby.info()["details"]["ledger"]["holder"], "epoch": 2}
+        hurry()
+    require_undisturbed(broker, session, standby, tmp_path)
+    again.wait_for("active")
+
+
+@all_level
+def test_a_second_risk_manager_is_refused_and_a_restart_is_not(broker: Broker, tmp_path: Path) -> None:
+    """While the first works another ends with status 2 and its name; after kill -9 a restart goes on, and after SIGSTOP too, which the first then learns."""
+    settings = {**SCENARIO.settings, **broker.settings}
+    with Replica("services.risk_manager", tmp_path, settings) as first:
+        first.wait_for("active")
+        with Replica("services.risk_manager", tmp_path, settings) as second:
+            assert second.status() == 2, second.said()
+            assert f"in use by risk-manager-service, process {first.process.pid} on" in second.said()
+            assert TRACEBACK not in second.said()
+        first.signal(signal.SIGKILL)
+    with Replica("services.risk_manager", tmp_path, settings) as third:
+        tell(f"restart after kill -9: {third.wait_for('active'):.2f} s from the start of the process")
+        third.signal(signal.SIGSTOP)
+        with Replica("services.risk_manager", tmp_path, settings) as fourth:
+            tell(f"restart after SIGSTOP: {fourth.wait_for('active'):.2f} s from the start of the process")
+            third.signal(signal.SIGCONT)
+            status = third.status()
+            assert status in {1, -signal.SIGKILL}, third.said()
+            fourth.signal(signal.SIGTERM)
+            assert fourth.status() == 0, fourth.said()
