@@ -31,7 +31,7 @@ MESSAGES_OF_TOPIC: dict[Topic, Any] = {
     COMMANDS: m.Command,
     KALMAN_STATE: m.StateSnapshot,
     GARCH_STATE: m.StateSnapshot,
-    DEAD_LETTERS: m.DeadLetter,
+    DEAD_LETTERS: m.LetterMessage,
 }
 
 _ENCODER = msgspec.json.Encoder()

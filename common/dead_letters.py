@@ -6,8 +6,9 @@ from common.errors import InvalidRecord
 from common.messages import DeadLetter
 from common.processor import Record
 
-#: How much of a payload is kept.
+#: How much of a payload and of a key is kept.
 MAX_PAYLOAD_BYTES = 64 * 1024
+MAX_KEY_CHARACTERS = 1024
 
 
 def dead_letter(service: str, record: Record, error: InvalidRecord) -> DeadLetter:
@@ -22,4 +23,5 @@ def dead_letter(service: str, record: Record, error: InvalidRecord) -> DeadLette
         payload=record.value[:MAX_PAYLOAD_BYTES],
         length=len(record.value),
         sha256=hashlib.sha256(record.value).hexdigest(),
+        key=record.key[:MAX_KEY_CHARACTERS],
     )

@@ -485,6 +485,16 @@ class DeadLetter(Message, frozen=True, tag="dead-letter"):
     payload: Annotated[bytes, _doc("the first 64 KiB (base64 in JSON)")]
     length: Annotated[int, _whole("of the whole payload, bytes")]
     sha256: Annotated[str, _doc("of the whole payload, hexadecimal")]
+    key: Annotated[str, _doc("of the source record, at most 1024 characters; empty for a frame")] = ""
+
+
+class DeadLetterReplayed(Message, frozen=True, tag="dead-letter-replayed"):
+    """An operator has published a dead letter's payload again: it is not to be published once more."""
+
+    source: Annotated[str, _doc("topic of the source record, to which it was published again")]
+    partition: Annotated[int, _whole("of the source record and of the new one")]
+    offset: Annotated[int, _whole("of the source record")]
+    sha256: Annotated[str, _doc("of the payload, hexadecimal")]
 
 
 class StateSnapshot(Message, frozen=True, tag="state-snapshot"):
@@ -502,4 +512,5 @@ class StateSnapshot(Message, frozen=True, tag="state-snapshot"):
 TickMessage = WriterEpoch | Tick | BarClose
 HedgeMessage = HedgeRatio | HedgeRatioClose
 RiskMessage = RiskSignal | RiskHeartbeat
+LetterMessage = DeadLetter | DeadLetterReplayed
 ExecutionMessage = Decision | OrderEvent | Fill | FundingPayment | RoundTrip | Mark | HoldExpired | CommandApplied | Progress

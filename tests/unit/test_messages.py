@@ -129,6 +129,7 @@ FIRST_VERSIONS: list[dict[str, Any]] = [
     {"type": "command", "id": 1, "target": "portfolio", "kind": "resume", "who": "ann", "why": "checked", "issued_at_ns": 1},
     SNAPSHOT,
     LETTER,
+    {"type": "dead-letter-replayed", "source": "hedge-ratios", "partition": 1, "offset": 2, "sha256": "00"},
 ]
 
 

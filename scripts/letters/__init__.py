@@ -1,0 +1,1 @@
+"""What `scripts/dead_letters.py` is made of."""
