@@ -13,7 +13,7 @@ case "${1:-}" in
 esac
 scripts/setup.sh dev
 PATH=$(CDPATH='' cd "${CRYPTO_BOT_VENV:-.venv}/bin" && pwd):$PATH
-code=(common monitoring services scripts tests)
+code=(common docker monitoring services scripts tests)
 failed=''
 
 # check NAME COMMAND...: runs it, shows what it says only if it fails.
@@ -36,7 +36,7 @@ check format ruff format --check --quiet --diff "${code[@]}"
 check lint ruff check --quiet "${code[@]}"
 check types mypy --no-error-summary "${code[@]}"
 check architecture lint-imports --no-logo
-check shell shellcheck scripts/*.sh .ci/run
+check shell shellcheck scripts/*.sh docker/*.sh docker/*/*.sh .ci/run
 check spelling codespell
 
 if [ -n "$failed" ]; then

@@ -5,7 +5,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 _FOLDERS = (".ci", "common", "data", "docker", "docs", "monitoring", "requirements", "scripts", "services", "tests")
-_TEXT = {"", ".py", ".sh", ".md", ".toml", ".txt", ".yml", ".yaml", ".json", ".example", ".cfg", ".ini"}
+_TEXT = {"", ".py", ".sh", ".md", ".toml", ".txt", ".yml", ".yaml", ".json", ".example", ".cfg", ".ini", ".env", ".conf", ".caddy"}
 
 
 def project_files(*suffixes: str) -> Iterator[Path]:
