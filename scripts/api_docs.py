@@ -1,4 +1,4 @@
-"""Write docs/api.md from the code: topics, messages, HTTP routes, metrics and settings.
+"""Write docs/api.md from the code: topics, messages, HTTP routes, metrics and settings; the example env files along with it.
 
 python -m scripts.api_docs            write it
 python -m scripts.api_docs --check    status 1 when it is not current
@@ -6,18 +6,14 @@ python -m scripts.api_docs --check    status 1 when it is not current
 
 import argparse
 import importlib
-import pkgutil
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import msgspec
 from fastapi import APIRouter
 from fastapi.routing import APIRoute
 
-import services
 from common.bootstrap import USUAL_PORTS
 from common.health import Report
 from common.io.http import common_routes, routes_of
@@ -26,8 +22,9 @@ from common.metrics import COMMON_METRICS, Metric
 from common.settings import Settings
 from common.settings_help import SettingHelp, settings_help
 from common.topics import ALL_TOPICS
+from scripts import env_examples
+from scripts.service_list import ROOT, module_of, packages, service_name, settings_type_of
 
-ROOT = Path(__file__).parents[1]
 TARGET = ROOT / "docs" / "api.md"
 
 _INTRODUCTION = """# Reference
@@ -54,35 +51,6 @@ def code(text: str) -> str:
 
 
 # --- what there is ---------------------------------------------------------------------------------------------------
-
-
-def packages() -> list[str]:
-    """Name the packages of services, those with a port first, in the order of their ports."""
-    names = [module.name for module in pkgutil.iter_modules(services.__path__) if module.ispkg]
-    return sorted(names, key=lambda name: (USUAL_PORTS.get(service_name(name), sys.maxsize), name))
-
-
-def service_name(package: str) -> str:
-    """Derive a service's name from its package's."""
-    name = f"{package.replace('_', '-')}-service"
-    return name if name in USUAL_PORTS else package.replace("_", "-")
-
-
-def module_of(package: str, module: str) -> ModuleType | None:
-    """Import a module of a service; None when the service has none of that name."""
-    path = ROOT / "services" / package / f"{module}.py"
-    return importlib.import_module(f"services.{package}.{module}") if path.exists() else None
-
-
-def settings_type_of(package: str) -> type[Settings] | None:
-    """Find a service's settings class."""
-    module = module_of(package, "settings")
-    found = (
-        [kind for kind in vars(module).values() if isinstance(kind, type) and issubclass(kind, Settings) and kind.__module__ == module.__name__]
-        if module
-        else []
-    )
-    return found[-1] if found else None
 
 
 class _Stand:
@@ -261,4 +229,5 @@ def main(arguments: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    # The example env files come from the same classes; one command keeps both.
+    sys.exit(max(main(sys.argv[1:]), env_examples.main(sys.argv[1:])))

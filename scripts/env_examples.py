@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from common.settings import Settings
 from common.settings_help import SettingHelp, settings_help
-from scripts.api_docs import ROOT, packages, service_name, settings_type_of
+from scripts.service_list import ROOT, packages, service_name, settings_type_of
 
 WIDTH = 120
 FROM_SHELL = "docker/from-shell.env"

@@ -8,6 +8,7 @@ from common.metrics import COMMON_METRICS
 from common.settings import Settings
 from common.topics import ALL_TOPICS
 from scripts import api_docs
+from scripts.service_list import packages, service_name, settings_type_of
 
 
 @pytest.fixture(scope="module")
@@ -24,9 +25,9 @@ def test_the_page_is_complete(text: str) -> None:
     """Every topic, common metric, common setting and service is on it, and no table row is broken."""
     names = [topic.name for topic in ALL_TOPICS] + [metric.name for metric in COMMON_METRICS] + [name.upper() for name in Settings.__struct_fields__]
     assert [name for name in names if f"`{name}`" not in text] == []
-    for package in api_docs.packages():
-        if api_docs.settings_type_of(package):
-            assert f"### {api_docs.service_name(package)}" in text
+    for package in packages():
+        if settings_type_of(package):
+            assert f"### {service_name(package)}" in text
     assert all(line.endswith(" |") for line in text.splitlines() if line.startswith("|"))
 
 
