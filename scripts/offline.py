@@ -3,6 +3,7 @@
 It serves the tests that prove that timing changes nothing, the look at the default settings before a demo, and backtests.
 """
 
+import re
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -19,6 +20,7 @@ from common.rules import SymbolRules
 from common.settings import Market, load
 from common.topics import EXECUTIONS, GARCH_STATE, HEDGE_RATIOS, RISK_SIGNALS, VOLATILITY_THRESHOLDS, Topic
 from services.exchange_simulator.recording import Frame as RecordedFrame
+from services.exchange_simulator.rounds import Rounds
 from services.execution.committed import Committed
 from services.execution.edge import ExecutionService
 from services.execution.ledger import LEDGER_FILE, Ledger
@@ -38,6 +40,7 @@ from services.risk_manager.settings import RiskSettings
 INGESTION, KALMAN, GARCH, RISK, EXECUTION = "ingestion", "kalman-filter", "garch-volatility", "risk-manager", "execution"
 NAMES = (INGESTION, KALMAN, GARCH, RISK, EXECUTION)
 
+_SESSION = re.compile(rb'"session":\d+')
 #: Turns without a record after which a run that has not ended stands still.
 _STANDSTILL_TURNS = 3000
 
@@ -65,6 +68,19 @@ def public_frames(recorded: Iterable[RecordedFrame], market: Market) -> list[Fra
     return made
 
 
+def looped_frames(recorded: Sequence[RecordedFrame], rounds: Rounds, count: int, market: Market) -> list[Frame]:
+    """So many rounds of a recording as ingestion reads them: each on connections of its own, which tell its begin and its end."""
+    made: list[Frame] = []
+    for number in range(count):
+        begins_ns = rounds.begins_ns(number)
+        frames = public_frames((rounds.shifted(frame, number) for frame in recorded), market)
+        made += [frame._replace(connection=number + 1, session_begins_ns=begins_ns) for frame in frames]
+        if number < count - 1:  # The list's own end is that of the last round.
+            ends = (Frame(0, channel, b"", number + 1, ended=True, session_begins_ns=begins_ns) for channel in Channel)
+            made += [end for end in ends if any(frame.channel is end.channel for frame in frames)]
+    return made
+
+
 class Offline:
     """The services by name; any of them can be killed and replaced at any time."""
 
@@ -78,6 +94,7 @@ class Offline:
         partitions: int = 4,
         place: Callable[[str], int] | None = None,
         facts: Facts | None = None,
+        ends: int = 1,
         faults: Faults | None = None,
         clock: Callable[[], int] = time.time_ns,
         observer: Observer | None = None,
@@ -95,7 +112,8 @@ class Offline:
         self._clock = clock
         self._synchronous = synchronous
         self._transports: dict[str, MemoryTransport] = {}
-        self._ended: set[tuple[Topic, str]] = set()
+        self._ends = ends
+        self._ended: dict[tuple[Topic, str], set[bytes]] = {}
         positions = [Position(topic, partition, 0) for topic in (EXECUTIONS, RISK_SIGNALS) for partition in range(partitions)]
         self._watch = MemoryTransport(self.broker).reader(positions)
         self.pairs = tuple(map(str, load(IngestionSettings, self.environment).trading_pairs()))
@@ -147,11 +165,11 @@ class Offline:
                 self.services[name].stop()
 
     def ended(self) -> bool:
-        """Whether every pair's last bar has been marked, and judged by risk-manager."""
+        """Whether every pair's last bar, of as many sessions as there are, has been marked, and judged by risk-manager."""
         for record in self._watch.poll(0, max_records=100_000):
-            if b'"end":true' in record.value:
-                self._ended.add((record.topic, record.key))
-        return len(self._ended) == 2 * len(self.pairs)
+            if b'"end":true' in record.value and (session := _SESSION.search(record.value)):
+                self._ended.setdefault((record.topic, record.key), set()).add(session[0])
+        return len(self._ended) == 2 * len(self.pairs) and all(len(sessions) >= self._ends for sessions in self._ended.values())
 
     def messages(self, topic: Topic) -> list[Message]:
         """Everything on a topic, partition by partition."""

@@ -22,6 +22,7 @@ if __package__ in {None, ""}:
 from common.errors import ConfigurationError, TransportError
 from common.io.exchange import ExchangeClient
 from common.io.kafka import KafkaTransport
+from common.io.kafka_security import security_settings
 from common.processor import Transport
 from common.rules import SymbolRules
 from common.settings import load
@@ -101,7 +102,7 @@ def replay(asked: argparse.Namespace, environment: Mapping[str, str]) -> list[Co
     if asked.ledger and not asked.ledger.exists():
         raise ConfigurationError([f"--ledger {asked.ledger}: does not exist"])
     rules = _rules(asked.recording, settings)
-    transport = KafkaTransport(settings.kafka_bootstrap_servers, client_id="replay", topic_prefix=settings.topic_prefix)
+    transport = KafkaTransport(settings.kafka_bootstrap_servers, client_id="replay", topic_prefix=settings.topic_prefix, security=security_settings(settings))
     progress = Progress("replay")
     try:
         transport.connect(_CONNECT_TIMEOUT_S)

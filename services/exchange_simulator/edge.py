@@ -21,14 +21,18 @@ from common.settings import Market, load
 from common.settings_help import settings_text
 from common.version import VERSION
 from services.exchange_simulator.exchange_info import exchange_info
+from services.exchange_simulator.first_start import FirstStart, Keeper, Loop
 from services.exchange_simulator.klines import Assumptions
 from services.exchange_simulator.playback import Listener, Player, State
 from services.exchange_simulator.recording import Recording
+from services.exchange_simulator.rounds import rounds_of
 from services.exchange_simulator.settings import SimulatorSettings
 from services.exchange_simulator.store import Wanted, open_recording
 from services.exchange_simulator.subscriptions import Root, Subscriptions
 
 NAME: Final = "exchange-simulator"
+#: Tells a client at connection, where the recording loops, at which event time (ns) its market session begins.
+SESSION_HEADER: Final = "X-Session-Begins-Ns"
 #: As on the futures exchange: a ping every three minutes, and ten for an answer, so that a reader that pauses is not dropped.
 _PING_EVERY_S: Final = 180.0
 _PONG_WITHIN_S: Final = 600.0
@@ -44,9 +48,14 @@ _INVALID_SYMBOL: Final = {"code": -1121, "msg": "Invalid symbol."}
 class Simulator:
     """One recording, one player, one port."""
 
-    def __init__(self, recording: Recording, speed: float | None, *, autostart: bool) -> None:
+    def __init__(self, recording: Recording, speed: float | None, *, autostart: bool, loop: Loop | None = None) -> None:
         self.recording = recording
-        self.player = Player(recording, speed, autostart=autostart, monotonic=time.monotonic)
+        rounds, elapsed_ns = (loop.rounds, loop.elapsed_ns(time.time_ns())) if loop else (None, 0)
+        self.player = Player(recording, speed, autostart=autostart, monotonic=time.monotonic, rounds=rounds, elapsed_ns=elapsed_ns)
+        self.player.on_round = self._tell_round
+        if loop and loop.kept:
+            self.player.start()
+        self._loop = loop
         self._speed = speed
         self._sockets: dict[web.WebSocketResponse, asyncio.Transport | None] = {}
         self._log = structlog.get_logger()
@@ -74,6 +83,18 @@ class Simulator:
             application.router.add_get(path, self._health)
         return application
 
+    async def play(self) -> None:
+        """Play to the end; a loop's first start is kept once there is one."""
+        await self.player.begun.wait()
+        if self._loop:
+            if self._loop.replaced:
+                self._log.warning("the place that was kept is another recording's: the loop begins anew", recording=self.recording.name)
+            try:
+                self._loop.begin(time.time_ns())
+            except OSError as error:
+                self._log.error("the first start cannot be kept: a restart begins the loop anew", problem=str(error))
+        await self.player.run()
+
     async def close_sockets(self) -> None:
         """Tell all clients that the server goes."""
         closing = [asyncio.ensure_future(one.close(code=1001, message=b"going away")) for one in self._sockets]
@@ -81,7 +102,7 @@ class Simulator:
             await asyncio.wait(closing, timeout=_STOP_TIMEOUT_S)
 
     def status(self) -> dict[str, Any]:
-        """Where playback stands; times are event times."""
+        """Where playback stands; times are event times, in a loop those of the present round, which are moved on by `shift_ns`."""
         recording, player = self.recording, self.player
         return {
             "recording": recording.name,
@@ -90,17 +111,24 @@ class Simulator:
             "state": player.state,
             "problem": player.problem,
             "speed": "max" if self._speed is None else self._speed,
+            "loop": self._loop is not None,
+            "round": player.round + 1,
+            "shift_ns": player.shift_ns,
+            "first_start_ns": self._loop.first_start.started_at_ns if self._loop and player.begun.is_set() else 0,
             "frames_sent": player.frames_sent,
             "frames_total": recording.frames_total,
             "frames_total_exact": recording.exact,
-            "first_event_time_ns": recording.first_event_time_ns,
-            "last_event_time_ns": recording.last_event_time_ns,
+            "first_event_time_ns": recording.first_event_time_ns + player.shift_ns,
+            "last_event_time_ns": recording.last_event_time_ns + player.shift_ns,
             "position_ns": player.position_ns,
             "streams": {stream: summary.frames for stream, summary in sorted(recording.streams.items())},
             "skipped": recording.skipped,
             "assumptions": recording.assumptions,
             "connections": len(self._sockets),
         }
+
+    def _tell_round(self) -> None:
+        self._log.info("end of a round", **self.status())
 
     # --- WebSocket ---------------------------------------------------------------------------------------------------
 
@@ -109,12 +137,14 @@ class Simulator:
             subscriptions = Subscriptions(self.recording.market, root, combined=combined)
             names = request.match_info.get("names") or request.query.get("streams", "")
             subscriptions.add([name for name in names.split("/") if name])
-            return await self._serve(request, Listener(subscriptions))
+            return await self._serve(request, self.player.admit(subscriptions))
 
         return handle
 
     async def _serve(self, request: web.Request, listener: Listener) -> web.StreamResponse:
         socket_ = web.WebSocketResponse(timeout=_CLOSE_TIMEOUT_S, autoping=False, autoclose=False, compress=False, max_msg_size=1024 * 1024)
+        if (begins_ns := self.player.session_begins_ns(listener)) is not None:
+            socket_.headers[SESSION_HEADER] = str(begins_ns)
         await socket_.prepare(request)
         self._sockets[socket_] = request.transport
         self._log.info("client connected", path=request.path_qs)
@@ -284,16 +314,30 @@ def main(arguments: Sequence[str]) -> int:
     try:
         settings = load(SimulatorSettings, os.environ)
         recording = open_recording(Path(settings.recording), _wanted(settings))
+        loop = _loop(settings, recording) if settings.simulator_loop else None
         listener = _bind(settings.http_host, settings.simulator_port)
     except ConfigurationError as error:
         sys.stderr.write("".join(f"{NAME}: {problem}\n" for problem in error.problems))
         return 2
     logs.configure(NAME, settings.log_level, settings.instance)
-    return asyncio.run(_run(Simulator(recording, settings.speed, autostart=settings.simulator_autostart), listener))
+    return asyncio.run(_run(lambda: Simulator(recording, settings.speed, autostart=settings.simulator_autostart, loop=loop), listener))
 
 
 def _wanted(settings: SimulatorSettings) -> Wanted:
     return Wanted(settings.binance_market, settings.symbols, settings.duration or None, Assumptions(settings.assumed_spread_bps, settings.kline_book_usd))
+
+
+def _loop(settings: SimulatorSettings, recording: Recording) -> Loop:
+    rounds = rounds_of(recording, settings.bar_interval_ns)
+    fresh = FirstStart(
+        started_at_ns=time.time_ns(),
+        recording=recording.name,
+        first_event_time_ns=rounds.first_event_time_ns,
+        period_ns=rounds.period_ns,
+        speed=settings.speed or 0.0,
+    )
+    # At full speed the place follows from the readers and not from the time, so there is nothing to keep.
+    return Loop(rounds, fresh, Keeper(Path(settings.simulator_state_dir)) if settings.simulator_state_dir and settings.speed else None)
 
 
 def _bind(host: str, port: int) -> socket.socket:
@@ -304,8 +348,9 @@ def _bind(host: str, port: int) -> socket.socket:
         raise ConfigurationError([f"{what}; stop what uses it or set SIMULATOR_PORT to a free port"]) from error
 
 
-async def _run(simulator: Simulator, listener: socket.socket) -> int:
+async def _run(make: Callable[[], Simulator], listener: socket.socket) -> int:
     log = structlog.get_logger()
+    simulator = make()
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
@@ -323,7 +368,7 @@ async def serving(simulator: Simulator, listener: socket.socket) -> AsyncIterato
     runner = web.AppRunner(simulator.application(), access_log=None, shutdown_timeout=_STOP_TIMEOUT_S, handle_signals=False)
     await runner.setup()
     await web.SockSite(runner, listener).start()
-    playing = asyncio.ensure_future(simulator.player.run())
+    playing = asyncio.ensure_future(simulator.play())
     try:
         yield playing
     finally:

@@ -48,6 +48,8 @@ class Recording:
     open: Callable[[], Iterator[Frame]]
     #: False when the recording is too large to be read through before it plays: totals and end are estimates then.
     exact: bool = True
+    #: Event times of frames lie on multiples of this, less a constant.
+    grid_ns: int = 1
     #: Lines or rows that are no frame.
     skipped: int = 0
     #: What was assumed, in words.

@@ -16,6 +16,13 @@ class SimulatorSettings(Settings, frozen=True, kw_only=True):
         str, setting("times real time, or `max` for as fast as the reader goes", "max", pattern=r"^(max|(?=.*[1-9])\d{1,6}(\.\d{1,6})?)$")
     ] = "1"
     simulator_port: Annotated[int, setting("port of WebSocket and HTTP; 0 for any free one", "8010", ge=0, le=65535)] = 8010
+    simulator_loop: Annotated[
+        bool, setting("play the recording over and over, each round shifted on by whole bars of BAR_INTERVAL_SECONDS, which must be the services'", "true")
+    ] = False
+    simulator_state_dir: Annotated[
+        str,
+        setting("loop at a stated speed: folder that keeps the wall time of the first start, so that a restart goes on where it would be", "var/simulator"),
+    ] = ""
     simulator_autostart: Annotated[bool, setting("play for the first subscriber; if false, wait for POST /simulator/start", "true")] = True
     # The simulator alone can tell the market and the symbols from what it plays, so both may be left open here.
     binance_market: Annotated[Market | None, setting("USD-M futures or spot; default: what the recording is", "futures")] = None  # type: ignore[assignment]

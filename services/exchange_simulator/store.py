@@ -153,6 +153,7 @@ def _kline_recording(path: Path, files: Sequence[Path], rules: RulesFile | None,
         event_offset_ns=0,
         rules=rows,
         open=lambda: klines.frames(series, market, rows, assumed),
+        grid_ns=klines.MINUTE_MS * 1_000_000,
         skipped=skipped,
         assumptions=(
             f"spread {assumed.spread_bps} bps of the close, half on each side, rounded outwards to the price tick",

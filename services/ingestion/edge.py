@@ -29,8 +29,11 @@ from services.ingestion.settings import IngestionSettings
 from services.ingestion.source import Channel, Frame
 from services.ingestion.streams import ANY_STREAM, AttemptBudget, Backoff, StreamWatch, Subscription, subscriptions
 
-#: Close code of the simulator at the end of a recording.
+#: Close codes of the simulator: at the end of a recording, and of a round of one that loops.
 END_OF_RECORDING = 4000
+END_OF_ROUND = 4001
+#: Tells at connection where a recording that loops begins its present round, event time, ns.
+SESSION_HEADER = "X-Session-Begins-Ns"
 _MAX_FRAME_BYTES = 16 * 1024 * 1024
 _CHECK_S = 0.25
 _STOP_S = 3.0
@@ -49,8 +52,13 @@ _MARKET_FIRST_S = 10.0
 class _Fate(Enum):
     CLOSED = "closed by the other side"
     ENDED = "the recording has ended"
+    ROUND_ENDED = "a round of the recording has ended"
     DUE = "time to be replaced"
     SILENT = "a stream is silent"
+
+
+_FATES: Mapping[int | None, _Fate] = {END_OF_RECORDING: _Fate.ENDED, END_OF_ROUND: _Fate.ROUND_ENDED}
+_ENDS = frozenset(_FATES.values())
 
 
 @dataclass(slots=True, eq=False)
@@ -59,6 +67,7 @@ class _Socket:
     number: int
     opened_s: float
     opened_ns: int
+    session_begins_ns: int
     pump: "asyncio.Task[None]" = field(init=False)
     close_code: int | None = None
     heard: set[str] = field(default_factory=set)
@@ -147,12 +156,21 @@ class _ChannelFeed:
                 await self._replace(self.socket)
             old, self.socket = self.socket, None
             await self._leave(old)
-            self._log("WARNING" if fate is not _Fate.ENDED else "INFO", "connection ended", fate=fate.value, problem=self.problem)
-            if fate is _Fate.ENDED:
-                self.ended = True
-                await self._source.queue.put(Frame(self._source.clock(), self.subscription.channel, b"", self._source.last_number, ended=True))
-            else:
+            self._log("INFO" if fate in _ENDS else "WARNING", "connection ended", fate=fate.value, problem=self.problem)
+            self.ended = fate is _Fate.ENDED
+            if fate in _ENDS:
+                await self._tell_end(old, last=self.ended)
+            if fate is _Fate.ROUND_ENDED and old.heard:
+                self._backoff.reset()
+            elif not self.ended:
                 await self._rest(old)
+
+    async def _tell_end(self, old: _Socket, *, last: bool) -> None:
+        """Queue the end of the recording or, with the session that it ends, of a round."""
+        begins_ns = 0 if last else old.session_begins_ns
+        await self._source.queue.put(
+            Frame(self._source.clock(), self.subscription.channel, b"", self._source.last_number, ended=True, session_begins_ns=begins_ns)
+        )
 
     async def _connect(self) -> _Socket:
         while True:
@@ -187,7 +205,9 @@ class _ChannelFeed:
         request = self.subscription.message(self._settings.ws_url)
         if request is not None:
             await connection.send(msgspec.json.encode(request), text=True)
-        socket = _Socket(connection, self._source.next_number(), time.monotonic(), self._source.clock())
+        told = connection.response.headers.get(SESSION_HEADER, "") if connection.response else ""
+        begins_ns = int(told) if self._settings.exchange is Exchange.SIMULATOR and told.isdecimal() else 0
+        socket = _Socket(connection, self._source.next_number(), time.monotonic(), self._source.clock(), begins_ns)
         socket.pump = asyncio.create_task(self._pump(socket))
         self._sockets.add(socket)
         return socket
@@ -214,6 +234,7 @@ class _ChannelFeed:
     async def _pump(self, socket: _Socket) -> None:
         """Queue what the socket brings, until it closes."""
         channel, number, clock, put = self.subscription.channel, socket.number, self._source.clock, self._source.queue.put
+        begins_ns = socket.session_begins_ns
         try:
             while True:
                 payload = await socket.connection.recv(decode=False)
@@ -224,7 +245,7 @@ class _ChannelFeed:
                     self.watch.hear(stream, read_at_ns)
                 if stream == "!serverShutdown" or (stream is None and b"serverShutdown" in payload[:200]):
                     socket.shutting_down = True
-                await put(Frame(read_at_ns, channel, payload, number))
+                await put(Frame(read_at_ns, channel, payload, number, session_begins_ns=begins_ns))
         except ConnectionClosed as error:
             self.problem = str(error)
             socket.close_code = error.rcvd.code if error.rcvd else None
@@ -236,7 +257,7 @@ class _ChannelFeed:
             await asyncio.wait({socket.pump}, timeout=min(_CHECK_S, self._settings.silence_timeout_seconds / 4))
             if socket.pump.done():
                 socket.pump.result()  # A bug in the pump is none of the exchange's doing.
-                return _Fate.ENDED if socket.close_code == END_OF_RECORDING else _Fate.CLOSED
+                return _FATES.get(socket.close_code, _Fate.CLOSED)
             now_s, now_ns = time.monotonic(), self._source.clock()
             if socket.shutting_down or now_s >= self._rotate_at_s:
                 return _Fate.DUE

@@ -1,9 +1,10 @@
 """The core of ingestion: books in order become ticks and bars, when the rules of alignment allow it."""
 
+from collections.abc import Mapping
 from enum import StrEnum
 
 from common.market import NANOSECONDS, bar_end_ns, bar_of
-from common.messages import Feed
+from common.messages import Feed, MarkPrice
 from common.settings import Market
 from services.ingestion.accounting import Accounting
 from services.ingestion.bars import BarKeeper, BarParams, LogState
@@ -43,6 +44,8 @@ class Ingestor:
         self._most_bars_away = min(_MOST_BARS_AWAY, _MOST_CLOSES // len(bars.pairs))
         self._bars_at_once = max(1, _CLOSES_AT_ONCE // len(bars.pairs))
         self._market_excused_through = -1
+        #: Begin of the market session as the source tells it, event time, ns; 0 when it does not.
+        self._session_begins_ns = 0
 
     @property
     def ended(self) -> bool:
@@ -86,25 +89,43 @@ class Ingestor:
 
     def _open_for(self, book: Book, now_ns: int) -> bool:
         """Close what lies before the book's bar; returns whether the book may be applied now."""
+        if book.frame.session_begins_ns != self._session_begins_ns and not self._turn_to(book.frame.session_begins_ns, now_ns):
+            return False
         bars, bar = self.bars, bar_of(book.quote.event_time_ns, self._interval_ns)
         if bars.open_bar is not None and bar - bars.open_bar > self._most_bars_away:
             self.intake.notices.append(("away for too many bars: a new session begins", {"bars": bar - bars.open_bar}))
-            bars.end(self.intake.marks.at_end_of(bars.open_bar), now_ns)
+            bars.end(self._marks_at_end_of(bars.open_bar), now_ns)
         open_bar = bars.begin(bar) if bars.open_bar is None else bars.open_bar
         reached = min(bar, open_bar + self._bars_at_once)
         self._close_until(reached, now_ns)
         return bar <= reached and self.block is Block.NOT and self._within_lead(book)
+
+    def _turn_to(self, session_begins_ns: int, now_ns: int) -> bool:
+        """Go on to the session that begins then, also where nobody told the end of the one before; returns whether that may be done now."""
+        open_bar = self.bars.open_bar
+        if open_bar is not None and bar_end_ns(open_bar - 1, self._interval_ns) < session_begins_ns:
+            if not self._market_has_passed(open_bar):
+                self.block = Block.MARKET
+                return False
+            self.bars.end(self._marks_at_end_of(open_bar), now_ns)
+        self._session_begins_ns = session_begins_ns
+        return True
+
+    def _marks_at_end_of(self, bar: int) -> Mapping[str, MarkPrice]:
+        """The mark prices of a bar, none of a session before."""
+        marks = self.intake.marks.at_end_of(bar)
+        return {symbol: mark for symbol, mark in marks.items() if mark.event_time_ns >= self._session_begins_ns}
 
     def _close_until(self, bar: int, now_ns: int) -> None:
         while self.bars.open_bar is not None and self.bars.open_bar < bar:
             if not self._market_has_passed(self.bars.open_bar):
                 self.block = Block.MARKET
                 return
-            self.bars.close_bar(self.intake.marks.at_end_of(self.bars.open_bar), now_ns)
+            self.bars.close_bar(self._marks_at_end_of(self.bars.open_bar), now_ns)
 
     def _market_has_passed(self, bar: int) -> bool:
         intake = self.intake
-        gone = intake.market_ended or intake.market_rewound or bar <= self._market_excused_through
+        gone = intake.market_is_done_with(self._session_begins_ns) or bar <= self._market_excused_through
         return not self._waits_for_market or gone or intake.marks.has_passed(bar)
 
     def _within_lead(self, book: Book) -> bool:
@@ -119,7 +140,7 @@ class Ingestor:
 
     def _begin_again(self, now_ns: int) -> None:
         if self.bars.open_bar is not None:
-            self.bars.end(self.intake.marks.at_end_of(self.bars.open_bar), now_ns)
+            self.bars.end(self._marks_at_end_of(self.bars.open_bar), now_ns)
         self.intake.begin_again()
 
     def _end(self, now_ns: int) -> None:
@@ -127,7 +148,7 @@ class Ingestor:
         if open_bar is not None and not self._market_has_passed(open_bar):
             self.block = Block.MARKET
             return
-        self.bars.end({} if open_bar is None else self.intake.marks.at_end_of(open_bar), now_ns)
+        self.bars.end({} if open_bar is None else self._marks_at_end_of(open_bar), now_ns)
         self.intake.ready.popleft()
 
 

@@ -91,6 +91,9 @@ class Intake:
         self._accounting = accounting
         self._clock = self._new_clock(now_ns)
         self._market_clock = self._new_clock(None)
+        #: The market session that each channel's newest frame belongs to, and the newest that the market channel has ended, by their begins.
+        self._session_begins_ns = dict.fromkeys(Channel, 0)
+        self._market_ended_begins_ns = -1
         self._held: list[Book] = []
         self._last_book: dict[str, tuple[int, int]] = {}
         self._last_trade: dict[tuple[str, str], tuple[int, int]] = {}
@@ -115,6 +118,11 @@ class Intake:
             oldest = self._held[0].number
         return 0 if oldest is None else self.frames_read[Channel.PUBLIC] - oldest + 1
 
+    def market_is_done_with(self, session_begins_ns: int) -> bool:
+        """Whether the market channel brings nothing more of the session that begins then."""
+        ahead = self._session_begins_ns[Channel.MARKET] > session_begins_ns or self._market_ended_begins_ns >= session_begins_ns
+        return self.market_ended or self.market_rewound or ahead
+
     def remember(self, quotes: Mapping[str, Quote], marks: Mapping[str, MarkPrice]) -> None:
         """Recovery: these books and mark prices are in the log already."""
         self._last_book = {symbol: (-1, quote.event_time_ns) for symbol, quote in quotes.items()}
@@ -125,8 +133,12 @@ class Intake:
         """Take in one frame."""
         self.frames_read[frame.channel] += 1
         if frame.ended:
-            self._end(frame.channel)
+            self._end(frame)
             return
+        if frame.session_begins_ns != self._session_begins_ns[frame.channel]:
+            self._session_begins_ns[frame.channel] = frame.session_begins_ns
+            if frame.channel is Channel.MARKET or self._params.market is Market.SPOT:
+                self._last_trade.clear()  # A recording that loops says its ids again.
         try:
             parsed = parse(frame.payload)
         except InvalidRecord as error:
@@ -317,16 +329,18 @@ class Intake:
 
     # Ends and dead letters.
 
-    def _end(self, channel: Channel) -> None:
-        if channel is Channel.MARKET:
-            self.market_ended = True
+    def _end(self, frame: Frame) -> None:
+        if frame.channel is Channel.MARKET:
+            self._market_ended_begins_ns = frame.session_begins_ns or self._market_ended_begins_ns
+            self.market_ended = not frame.session_begins_ns
             return
         if self._held and (self._clock.now_ns is None or self._params.market is Market.SPOT):
             self._clock.trust()
             self._confirm(Judgement.MOVED)
         self._refute()
-        self.ready.append(Ended(self.frames_read[channel]))
+        self.ready.append(Ended(self.frames_read[frame.channel]))
         self._clock = self._new_clock(None)
+        self._last_book.clear()
         self._timed.clear()
 
     def _refuse_symbol(self, frame: Frame, symbol: str) -> None:

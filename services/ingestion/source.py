@@ -21,6 +21,8 @@ class Frame(NamedTuple):
     #: Number of the connection that it came on; a new one may bring another time or another source.
     connection: int = 1
     ended: bool = False
+    #: Begin of the market session that its connection brings, event time, ns: what was before it belongs to another. 0 when it was not told.
+    session_begins_ns: int = 0
 
 
 class FrameSource(Protocol):

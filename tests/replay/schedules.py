@@ -1,19 +1,23 @@
 """Seeded schedules: the services in random order, with late records, duplicates and kills."""
 
+import heapq
 import random
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
+from operator import itemgetter
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from common import messages as m
 from common.io.memory import Faults
 from common.rules import SymbolRules, parse_exchange_info
 from common.settings import Market
 from common.topics import EXECUTIONS, Topic
-from scripts.offline import EXECUTION, GARCH, INGESTION, KALMAN, NAMES, RISK, Offline, public_frames
+from scripts.offline import EXECUTION, GARCH, INGESTION, KALMAN, NAMES, RISK, Offline, looped_frames, public_frames
 from services.exchange_simulator.exchange_info import exchange_info
 from services.exchange_simulator.recording import Frame as RecordedFrame
+from services.exchange_simulator.recording import Recording
+from services.exchange_simulator.rounds import Rounds, rounds_of
 from services.exchange_simulator.store import Wanted, open_recording
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -45,6 +49,37 @@ class Scenario(NamedTuple):
     settings: Mapping[str, str]
     frames: tuple[RecordedFrame, ...]
     rules: Mapping[str, SymbolRules]
+    #: How it loops, and how often it is played.
+    rounds: Rounds | None = None
+    times: int = 1
+
+
+def looped_klines(pairs: Iterable[str], bars: int, times: int) -> Scenario:
+    """So many rounds of the first minutes."""
+    symbols = tuple(dict.fromkeys(symbol for pair in pairs for symbol in pair.split("-")))
+    recording = open_recording(KLINES, Wanted(symbols=symbols, duration_s=bars * 60.0))
+    return klines(pairs, bars)._replace(rounds=rounds_of(recording, MINUTE_NS), times=times)
+
+
+def looped_ticks(seconds: float, every: int, times: int) -> Scenario:
+    """So many rounds of every so many book frames with all trades and a mark price a second, in bars of a second."""
+    recording = open_recording(TICKS, Wanted(duration_s=seconds))
+    books = ticks(seconds, every)
+    others = (frame for frame in recording.frames() if not frame.stream.endswith("@bookTicker"))
+    frames = tuple(heapq.merge(books.frames, others, _mark_prices(recording, int(seconds)), key=itemgetter(0)))
+    return books._replace(frames=frames, rounds=rounds_of(recording, 1_000_000_000), times=times)
+
+
+def _mark_prices(recording: Recording, seconds: int) -> Iterator[RecordedFrame]:
+    """The shipped ticks have none."""
+    for number in range(seconds):
+        time_ns = recording.first_event_time_ns - recording.event_offset_ns + number * 1_000_000_000
+        event_ms = (time_ns + recording.event_offset_ns) // 1_000_000
+        for symbol in ("BTCUSDT", "ETHUSDT"):
+            stream = f"{symbol.lower()}@markPrice@1s"
+            head = f'{{"stream":"{stream}","data":'
+            data = f'{{"e":"markPriceUpdate","E":{event_ms},"s":"{symbol}","p":"{1000 + number}.5","i":"1","P":"1","r":"0.0001","T":{event_ms + 5_000}}}'
+            yield RecordedFrame(time_ns, stream, f"{head}{data}}}".encode(), len(head))
 
 
 class Outcome(NamedTuple):
@@ -97,9 +132,16 @@ def outcomes(offline: Offline, topic: Topic = EXECUTIONS) -> dict[str, Outcome]:
 
 def plain_run(scenario: Scenario, folder: Path) -> dict[str, Outcome]:
     """The services take turns; nothing goes wrong."""
-    offline = Offline(scenario.settings, public_frames(scenario.frames, Market.FUTURES), scenario.rules, folder)
+    offline = offline_of(scenario, folder)
     offline.run()
     return outcomes(offline)
+
+
+def offline_of(scenario: Scenario, folder: Path, **options: Any) -> Offline:
+    """The services with the scenario's frames before them."""
+    rounds, market = scenario.rounds, Market.FUTURES
+    frames = looped_frames(scenario.frames, rounds, scenario.times, market) if rounds else public_frames(scenario.frames, market)
+    return Offline(scenario.settings, frames, scenario.rules, folder, ends=scenario.times, **options)
 
 
 class Schedule:
@@ -118,8 +160,7 @@ class Schedule:
     def run(self, scenario: Scenario, folder: Path) -> dict[str, Outcome]:
         """Run to the end, whatever happens on the way."""
         faults = Faults(duplicate=self._duplicates, hold=self._holds, release=self._releases)
-        frames = public_frames(scenario.frames, Market.FUTURES)
-        offline = Offline(scenario.settings, frames, scenario.rules, folder, faults=faults, clock=self._clock)
+        offline = offline_of(scenario, folder, faults=faults, clock=self._clock)
         self.drive(offline)
         return outcomes(offline)
 

@@ -23,6 +23,7 @@ EDGES = (
     "services/garch_volatility/worker.py",
     "services/exchange_simulator/store.py",
     "services/exchange_simulator/kline_store.py",
+    "services/exchange_simulator/first_start.py",
     "services/exchange_simulator/playback.py",
 )
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from services.exchange_simulator.edge import Simulator, serving
+from services.exchange_simulator.first_start import Loop
 from services.exchange_simulator.store import Wanted, open_recording
 
 T0_NS = 1_723_161_600_000_000_000
@@ -42,27 +43,29 @@ def tick_file(folder: Path, lines: Sequence[str], name: str = "btcusdt.gz") -> P
 
 
 @contextlib.contextmanager
-def serve(path: Path, *, speed: float | None = None, autostart: bool = True, wanted: Wanted | None = None) -> Iterator[tuple[Simulator, int]]:
+def serve(
+    path: Path, *, speed: float | None = None, autostart: bool = True, wanted: Wanted | None = None, loop: Loop | None = None
+) -> Iterator[tuple[Simulator, int]]:
     """Run a simulator on a free port in a thread of its own; yields it and the port."""
     recording = open_recording(path, wanted)
     listener = socket.create_server(("127.0.0.1", 0))
-    loop = asyncio.new_event_loop()
+    events = asyncio.new_event_loop()
     ready, stop = threading.Event(), asyncio.Event()
     made: list[Simulator] = []
 
     async def main() -> None:
-        made.append(Simulator(recording, speed, autostart=autostart))
+        made.append(Simulator(recording, speed, autostart=autostart, loop=loop))
         async with serving(made[0], listener):
             ready.set()
             await stop.wait()
 
-    thread = threading.Thread(target=lambda: loop.run_until_complete(main()), daemon=True)
+    thread = threading.Thread(target=lambda: events.run_until_complete(main()), daemon=True)
     thread.start()
     assert ready.wait(10)
     try:
         yield made[0], listener.getsockname()[1]
     finally:
-        loop.call_soon_threadsafe(stop.set)
+        events.call_soon_threadsafe(stop.set)
         thread.join(10)
         assert not thread.is_alive()
-        loop.close()
+        events.close()

@@ -1,5 +1,6 @@
 """The simulator's port, met by real clients."""
 
+import contextlib
 import json
 import os
 import signal
@@ -19,7 +20,9 @@ from websockets.sync.client import ClientConnection, connect
 
 from services.exchange_simulator import playback, store
 from services.exchange_simulator.edge import main
-from services.exchange_simulator.store import Wanted
+from services.exchange_simulator.first_start import FirstStart, Loop
+from services.exchange_simulator.rounds import rounds_of
+from services.exchange_simulator.store import Wanted, open_recording
 from tests.unit.exchange_simulator.builders import T0_NS, book, serve, tick_file, trade
 
 ROOT = Path(__file__).parents[3]
@@ -337,3 +340,65 @@ def test_usage(capsys: pytest.CaptureFixture[str]) -> None:
     assert {"RECORDING", "SIMULATOR_SPEED", "ASSUMED_SPREAD_BPS"} <= set(capsys.readouterr().out.split())
     assert main(["--fast"]) == 2
     assert capsys.readouterr().err == "exchange-simulator: takes no arguments; --help lists its settings\n"
+
+
+def test_a_loop_tells_its_clients_where_they_are(tmp_path: Path) -> None:
+    """Each round comes whole on a connection of its own, which is told its begin; the status names round, shift and first start."""
+    path = tick_file(tmp_path, [book(number) for number in range(300)])
+    rounds = rounds_of(open_recording(path), 1_000_000_000)
+    fresh = FirstStart(started_at_ns=0, recording=str(path), first_event_time_ns=0, period_ns=rounds.period_ns, speed=0.0)
+    began_ns = time.time_ns()
+    with serve(path, loop=Loop(rounds, fresh)) as (_, port):
+        for number in range(3):
+            with client(port, f"/public/stream?streams={BOOK}") as connection:
+                assert connection.response
+                assert connection.response.headers["X-Session-Begins-Ns"] == str(rounds.begins_ns(number))
+                frames, code, reason = read(connection)
+            times_ms = [json.loads(frame)["data"]["E"] for frame in frames]
+            assert (len(frames), times_ms[0], code, reason) == (300, T0_NS // 10**6 + 5 + rounds.shift_ns(number) // 10**6, 4001, "end of round")
+        _, status = ask(port, "/simulator/status")
+        assert (status["loop"], status["round"], status["shift_ns"], status["frames_sent"]) == (True, 4, 3 * rounds.period_ns, 900)
+        assert status["first_event_time_ns"] == status["position_ns"] == T0_NS + 5_000_000 + 3 * rounds.period_ns
+        assert began_ns <= status["first_start_ns"] <= time.time_ns()
+
+
+def test_a_loop_that_was_killed_goes_on_where_it_would_be(tmp_path: Path) -> None:
+    """A process with a state folder keeps its first start; after `kill -9` the next one stands as far on as time has passed, and says so."""
+    path = tick_file(tmp_path, [book(100 * number) for number in range(10)])
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    loop = {"SIMULATOR_LOOP": "true", "SIMULATOR_STATE_DIR": str(tmp_path / "state"), "SIMULATOR_SPEED": "100", "BAR_INTERVAL_SECONDS": "1"}
+    environment = {**os.environ, "RECORDING": str(path), "SIMULATOR_PORT": str(port), **loop}
+
+    def seen() -> dict[str, Any]:
+        with contextlib.suppress(OSError):
+            return dict(ask(port, "/simulator/status")[1])
+        return {}
+
+    def start() -> subprocess.Popen[bytes]:
+        return subprocess.Popen([sys.executable, "-m", "services.exchange_simulator"], cwd=ROOT, env=environment, stdout=subprocess.DEVNULL)
+
+    first = start()
+    try:
+        until(lambda: bool(seen()))
+        ask(port, "/simulator/start", "POST")
+        until(lambda: seen().get("round", 0) > 3)
+        before = seen()
+    finally:
+        first.kill()
+        first.wait(10)
+    spawned_ns, second = time.time_ns(), start()
+    try:
+        until(lambda: seen().get("state") == "playing")
+        after = seen()
+        now_ns = time.time_ns()
+        assert after["first_start_ns"] == before["first_start_ns"]
+        assert after["round"] > before["round"]
+        place_ns = after["position_ns"] - after["first_event_time_ns"] + after["shift_ns"]
+        since_start = [(at_ns - after["first_start_ns"]) * 100 for at_ns in (spawned_ns, now_ns)]
+        # Within a round's length, for there may be no frame at the very place.
+        assert since_start[0] - 12_000_000_000 < place_ns < since_start[1]
+    finally:
+        second.send_signal(signal.SIGTERM)
+        assert second.wait(10) == 0

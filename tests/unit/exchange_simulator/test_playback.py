@@ -10,6 +10,7 @@ from common.settings import Market
 from services.exchange_simulator import playback
 from services.exchange_simulator.playback import Listener, Player, State
 from services.exchange_simulator.recording import Frame, Recording, StreamSummary
+from services.exchange_simulator.rounds import rounds_of
 from services.exchange_simulator.subscriptions import Root, Subscriptions
 
 BOOK = "btcusdt@bookTicker"
@@ -40,6 +41,13 @@ def listener(root: Root, *streams: str) -> Listener:
 async def settle() -> None:
     for _ in range(2000):
         await asyncio.sleep(0)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Let time pass until the condition holds."""
+    async with asyncio.timeout(10):
+        while not condition():  # noqa: ASYNC110 - what is waited for has no event of its own
+            await asyncio.sleep(0.001)
 
 
 def play(source: Recording, scenario: Callable[[Player], Awaitable[None]], *, speed: float | None = None, autostart: bool = True) -> Player:
@@ -171,3 +179,167 @@ def test_pace_has_no_drift() -> None:
     assert schedule.wait_s(14_000_000_000) == -1.0
     assert schedule.wait_s(18_000_000_000) == 1.0
     assert playback._Schedule(None, lambda: now[0]).wait_s(99) == 0
+
+
+# --- loops -----------------------------------------------------------------------------------------------------------
+
+BAR_NS = 1_000_000_000
+#: Ten seconds of books and a bar without any.
+TEN = recording([frame(number) for number in range(10)])
+
+
+def looped(source: Recording, scenario: Callable[[Player], Awaitable[None]], *, speed: float | None = None, elapsed_ns: int = 0) -> Player:
+    """Run a scenario while the player loops."""
+
+    async def run() -> Player:
+        rounds = rounds_of(source, BAR_NS)
+        player = Player(source, speed, autostart=True, monotonic=asyncio.get_running_loop().time, rounds=rounds, elapsed_ns=elapsed_ns)
+        task = asyncio.ensure_future(player.run())
+        await scenario(player)
+        task.cancel()
+        return player
+
+    return asyncio.run(run())
+
+
+def hears(player: Player, root: Root, *streams: str) -> Listener:
+    subscriptions = Subscriptions(Market.FUTURES, root, combined=True)
+    subscriptions.add(list(streams))
+    made = player.admit(subscriptions)
+    player.join(made)
+    return made
+
+
+def test_a_loop_ends_each_round_for_all_and_plays_the_next_to_those_who_come_back() -> None:
+    """Code 4001 after a round's last frame; a new connection hears the next round whole, its times moved on, and is told where it begins."""
+
+    async def scenario(player: Player) -> None:
+        for number in range(3):
+            reader = hears(player, Root.PUBLIC, BOOK)
+            assert (reader.round, player.session_begins_ns(reader)) == (number, number * 11 * BAR_NS)
+            await settle()
+            assert reader.end == playback.END_OF_ROUND
+            assert [one.time_ns for one in reader.outbox] == [(number * 11 + second) * BAR_NS for second in range(10)]
+            player.leave(reader)
+            await settle()
+        assert (player.round, player.shift_ns, player.frames_sent, player.state) == (3, 33 * BAR_NS, 30, State.PLAYING)
+
+    looped(TEN, scenario)
+
+
+def test_the_next_round_waits_for_those_who_still_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who has not read a round to its end loses nothing of the next: it does not begin while an old connection drains."""
+    monkeypatch.setattr(playback, "JOIN_GRACE_S", 0.0)
+
+    async def scenario(player: Player) -> None:
+        slow, fast = hears(player, Root.PUBLIC, BOOK), hears(player, Root.PUBLIC, BOOK)
+        await settle()
+        player.leave(fast)
+        again = hears(player, Root.PUBLIC, BOOK)
+        await settle()
+        assert (slow.end, again.round, len(again.outbox)) == (playback.END_OF_ROUND, 1, 0)
+        player.leave(slow)
+        await asyncio.sleep(0.01)
+        assert len(again.outbox) == 10
+
+    looped(TEN, scenario)
+
+
+def test_a_loop_goes_on_in_the_middle_of_a_round() -> None:
+    """After a restart playback stands where time has carried it: round and frames before it are passed over."""
+
+    async def scenario(player: Player) -> None:
+        reader = hears(player, Root.PUBLIC, BOOK)
+        await settle()
+        assert [one.time_ns for one in reader.outbox] == [(2 * 11 + second) * BAR_NS for second in range(4, 10)]
+        assert player.session_begins_ns(reader) == 2 * 11 * BAR_NS
+
+    looped(TEN, scenario, elapsed_ns=(2 * 11 + 4) * BAR_NS)
+
+
+def test_a_loop_in_the_pause_between_two_rounds_goes_on_with_the_next() -> None:
+    """A place behind the last frame of a round leads to the first of the next."""
+
+    async def scenario(player: Player) -> None:
+        await settle()
+        reader = hears(player, Root.PUBLIC, BOOK)
+        assert reader.round == 1
+        await settle()
+        assert [one.time_ns for one in reader.outbox][:2] == [11 * BAR_NS, 12 * BAR_NS]
+
+    looped(TEN, lambda player: _started(player, scenario), elapsed_ns=10 * BAR_NS + 1)
+
+
+async def _started(player: Player, scenario: Callable[[Player], Awaitable[None]]) -> None:
+    player.start()
+    await scenario(player)
+
+
+def test_a_loop_at_a_speed_plays_on_by_itself_and_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a listener rounds come and go as time passes; who connects in the middle joins at the present place."""
+    monkeypatch.setattr(playback, "JOIN_GRACE_S", 0.0)
+
+    async def scenario(player: Player) -> None:
+        player.start()
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        await until(lambda: player.round >= 2)
+        # Two rounds of eleven seconds at two hundred times their pace.
+        assert 0.1 < loop.time() - began < 1.0
+        await until(lambda: player.frames_sent % 10 >= 5)
+        reader = hears(player, Root.PUBLIC, BOOK)
+        await until(lambda: reader.end is not None)
+        assert 0 < len(reader.outbox) < 6
+        assert reader.outbox[-1].time_ns % (11 * BAR_NS) == 9 * BAR_NS
+
+    looped(TEN, scenario, speed=200.0)
+
+
+def test_a_market_socket_that_has_heard_all_of_a_round_waits_for_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`/market` ends with its last frame of the round; who connects again is not turned away but hears nothing until the next round."""
+    monkeypatch.setattr(playback, "IDLE_GRACE_S", 0.0)
+    source = recording([frame(0, TRADE), *(frame(number) for number in range(1, 2000))])
+
+    async def scenario(player: Player) -> None:
+        public, market = hears(player, Root.PUBLIC, BOOK), hears(player, Root.MARKET, TRADE)
+        await settle()
+        assert (market.end, len(market.outbox), player.round) == (playback.END_OF_ROUND, 1, 0)
+        player.leave(market)
+        again = hears(player, Root.MARKET, TRADE)
+        await settle()
+        assert (again.end, again.round, len(again.outbox)) == (None, 1, 0)
+        while player.round == 0:
+            public.outbox.clear()
+            player.drained()
+            await settle()
+        player.leave(public)
+        hears(player, Root.PUBLIC, BOOK)
+        await settle()
+        assert [one.time_ns for one in again.outbox] == [2001 * BAR_NS]
+
+    looped(source, scenario)
+
+
+def test_a_loop_of_books_alone_ends_market_sockets_for_good(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody comes back again and again for what no round has."""
+    monkeypatch.setattr(playback, "IDLE_GRACE_S", 0.0)
+
+    async def scenario(player: Player) -> None:
+        market = hears(player, Root.MARKET, TRADE)
+        await settle()
+        assert market.end == playback.END_OF_RECORDING
+
+    looped(TEN, scenario)
+
+
+def test_a_loop_that_is_stopped_ends_as_a_recording_does() -> None:
+    """On request the loop ends in the pause between two rounds too, with the code of the end."""
+
+    async def scenario(player: Player) -> None:
+        reader = hears(player, Root.PUBLIC, BOOK)
+        await until(lambda: len(reader.outbox) >= 3)
+        player.stop()
+        await asyncio.sleep(0.01)
+        assert (player.state, reader.end) == (State.ENDED, playback.END_OF_RECORDING)
+
+    looped(recording([frame(0), frame(1), frame(2), frame(3600)]), scenario, speed=1000.0)

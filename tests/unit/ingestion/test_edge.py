@@ -48,6 +48,8 @@ class Exchange:
         self.refusals: list[HTTPStatus] = []
         self.refusal_headers: dict[str, str] = {}
         self.close_new_with: int | None = None
+        #: Told at connection.
+        self.headers: dict[str, str] = {}
         self.attempts = 0
         self.port = 0
         self._loop = asyncio.new_event_loop()
@@ -58,7 +60,7 @@ class Exchange:
 
     async def _main(self) -> None:
         self._stop = asyncio.Event()
-        async with serve(self._serve, "127.0.0.1", 0, process_request=self._admit, compression=None, max_size=None) as server:
+        async with serve(self._serve, "127.0.0.1", 0, process_request=self._admit, process_response=self._tell, compression=None, max_size=None) as server:
             self.port = server.sockets[0].getsockname()[1]
             self._ready.set()
             await self._stop.wait()
@@ -69,6 +71,10 @@ class Exchange:
             return None
         response = connection.respond(self.refusals.pop(0), "no\n")
         response.headers.update(self.refusal_headers)
+        return response
+
+    def _tell(self, _connection: ServerConnection, _request: object, response: Response) -> Response:
+        response.headers.update(self.headers)
         return response
 
     async def _serve(self, connection: ServerConnection) -> None:
@@ -387,3 +393,36 @@ def test_service_over_sockets(exchange: Exchange) -> None:
     assert [letter.reason for letter in rig.dead_letters()] == ["undecodable"]
     assert rig.details["balanced"]
     assert all(record.trace.read_at_ns > 0 for record in rig.broker.records(TICKS) if b'"tick"' in record.value)
+
+
+def test_the_end_of_a_round_is_told_and_the_next_one_is_fetched(exchange: Exchange) -> None:
+    """After code 4001 both channels end the session that was told at connection, then connect again at once and say which session comes."""
+    exchange.headers = {"X-Session-Begins-Ns": "1000"}
+    with started(exchange) as source:
+        exchange.send("public", book_payload("BTCUSDT", T0_MS, 1))
+        exchange.send("market", trade("BTCUSDT", T0_MS, 1).payload)
+        until(lambda: len(source.queue) == 2)
+        exchange.headers = {"X-Session-Begins-Ns": "2000"}
+        for path in ("public", "market"):
+            exchange.close(path, 4001)
+            exchange.connection(path, 1)
+        exchange.send("public", book_payload("BTCUSDT", T0_MS, 1))
+        until(lambda: len(source.queue) == 5)
+        frames = source.read(list(Channel), 10, 0)
+        told = {channel: [(frame.ended, frame.session_begins_ns) for frame in frames if frame.channel is channel] for channel in Channel}
+        assert told == {Channel.PUBLIC: [(False, 1000), (True, 1000), (False, 2000)], Channel.MARKET: [(False, 1000), (True, 1000)]}
+        assert source.status()["connected"]
+
+
+def test_sessions_are_the_simulator_s_to_tell(exchange: Exchange) -> None:
+    """A header of Binance's, or one that is no number, tells nothing."""
+    exchange.headers = {"X-Session-Begins-Ns": "soon"}
+    with started(exchange) as source:
+        exchange.send("public", book_payload("BTCUSDT", T0_MS, 1))
+        until(lambda: len(source.queue) == 1)
+        assert source.read([Channel.PUBLIC], 1, 0)[0].session_begins_ns == 0
+    exchange.headers = {"X-Session-Begins-Ns": "1000"}
+    with started(exchange, EXCHANGE="binance") as source:
+        exchange.send("public", book_payload("BTCUSDT", T0_MS, 1), which=1)
+        until(lambda: len(source.queue) == 1)
+        assert source.read([Channel.PUBLIC], 1, 0)[0].session_begins_ns == 0
