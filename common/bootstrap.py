@@ -154,8 +154,8 @@ class Process:
 
     def __init__(self, name: str, settings: Settings, metrics: Sequence[Metric], stop: StopSignal) -> None:
         self._name, self._settings, self._stop = name, settings, stop
-        self._instance = settings.instance or f"{socket.gethostname()}-{os.getpid()}"
         self._port = settings.http_port or USUAL_PORTS.get(name, 0)
+        self._instance = settings.instance or f"{socket.gethostname()}-{self._port or os.getpid()}"
         self._failed = False
         self._started_at = datetime.now(UTC).isoformat(timespec="seconds")
         self._logger = logs.configure(name, settings.log_level, self._instance)
@@ -263,7 +263,7 @@ def connect(settings: Settings, name: str, instance: str) -> Transport:
         settings.kafka_bootstrap_servers,
         fetch_wait_max_ms=settings.kafka_fetch_wait_max_ms,
         client_id=f"{name}-{instance}",
-        instance=settings.instance,
+        instance=instance,
         alone=settings.kafka_alone,
         topic_prefix=settings.topic_prefix,
         security=security_settings(settings),

@@ -154,7 +154,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     http_host: Annotated[str, setting("address that the HTTP server listens on", "127.0.0.1", min_length=1)] = "127.0.0.1"
     http_port: Annotated[int, setting("port of the HTTP server; 0 for the service's usual one", "8001", ge=0, le=65535)] = 0
     log_level: Annotated[LogLevel, setting("least severe level that is logged", "INFO")] = LogLevel.INFO
-    instance: Annotated[str, setting("name of this replica; default: host and process", "kalman-filter-1")] = ""
+    instance: Annotated[str, setting("name of this replica, the same after a restart; default: host and HTTP port", "kalman-filter-1")] = ""
     kafka_startup_timeout_seconds: Annotated[int, setting("longest wait for Kafka at the start, seconds", "30", ge=1, le=600)] = 30
     step_budget_ms: Annotated[int, setting("a turn of the loop that takes longer is logged as SLOW, ms", "100", ge=1)] = 100
     dead_letter_limit: Annotated[float, setting("share of the last 1000 records set aside at which the service stops being ready", "0.05", gt=0, le=1)] = 0.05

@@ -17,8 +17,8 @@ RESERVE = 0.1
 #: A segment must hold the largest batch; brokers refuse less than one MiB.
 LEAST_SEGMENT_BYTES = 2 * _MEBIBYTE
 MOST_SEGMENT_BYTES = 128 * _MEBIBYTE
-#: Only closed segments are compacted, so those of states are small and close soon.
-MOST_STATE_SEGMENT_BYTES = 16 * _MEBIBYTE
+#: Only closed segments are compacted, and who restores reads all there is: those of states are small and close soon.
+MOST_STATE_SEGMENT_BYTES = 4 * _MEBIBYTE
 LEAST_PARTITION_BYTES = 2 * LEAST_SEGMENT_BYTES
 
 _STATE_CONFIG = {

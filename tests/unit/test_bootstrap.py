@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import tomllib
@@ -11,11 +12,12 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
 from common import bootstrap
-from common.bootstrap import StopSignal, limits_of
+from common.bootstrap import StopSignal, connect, limits_of
 from common.io.http import listen
 from common.settings import Settings
 from common.version import VERSION
@@ -67,6 +69,17 @@ def runs() -> Iterator[list[Run]]:
         if run.process.poll() is None:
             run.process.kill()
         run.process.communicate()
+
+
+def test_a_replica_keeps_its_name(runs: list[Run], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without INSTANCE it is called by host and port, in log and group: a restart takes its partitions back at once."""
+    run = Run()
+    runs.append(run)
+    assert run.wait_for("started")["instance"] == f"{socket.gethostname()}-{run.port}"
+    made = Mock()
+    monkeypatch.setattr(bootstrap, "KafkaTransport", made)
+    connect(Settings(), "example-service", "host-8001")
+    assert made.call_args.kwargs["instance"] == "host-8001"
 
 
 def test_a_service_s_life(runs: list[Run]) -> None:
