@@ -441,6 +441,13 @@ class CommandApplied(Execution, frozen=True, tag="command-applied"):
     kind: "CommandKind"
 
 
+class ExposureStop(Execution, frozen=True, tag="exposure-stop"):
+    """Too much of what execution reads cannot be used, or no longer: a pair takes no new exposure, or may again; `seq` is the last tick before it."""
+
+    stopped: Annotated[bool, _doc("no new exposure from the next tick on; false when it is allowed again")]
+    reason: Annotated[str, _doc("what was measured, against which limit; empty when it is allowed again")]
+
+
 class Progress(Message, frozen=True, tag="progress"):
     """The last decided seq of each pair; not through the ledger."""
 
@@ -513,4 +520,4 @@ TickMessage = WriterEpoch | Tick | BarClose
 HedgeMessage = HedgeRatio | HedgeRatioClose
 RiskMessage = RiskSignal | RiskHeartbeat
 LetterMessage = DeadLetter | DeadLetterReplayed
-ExecutionMessage = Decision | OrderEvent | Fill | FundingPayment | RoundTrip | Mark | HoldExpired | CommandApplied | Progress
+ExecutionMessage = Decision | OrderEvent | Fill | FundingPayment | RoundTrip | Mark | HoldExpired | CommandApplied | ExposureStop | Progress

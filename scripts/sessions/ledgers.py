@@ -8,7 +8,7 @@ from typing import Any
 
 from common.errors import ConfigurationError
 
-TABLES = ("decisions", "orders", "order_events", "fills", "funding", "round_trips", "marks", "holds", "commands")
+TABLES = ("decisions", "orders", "order_events", "fills", "funding", "round_trips", "marks", "holds", "commands", "exposure_stops")
 
 Rows = list[dict[str, Any]]
 

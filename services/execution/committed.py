@@ -1,17 +1,17 @@
 """What execution has committed that is no function of its inputs: a replay takes it from the record instead of the clock.
 
-A live hold that expired and a command that was obeyed are committed with the pair's last seq before them. A replay applies
-each at that place, and nothing else of the kind.
+A live hold that expired, a command that was obeyed and a stop of new exposure are committed with the pair's last seq before
+them. A replay applies each at that place, and nothing else of the kind.
 """
 
 from collections import deque
 from collections.abc import Iterable, Sequence
 
-from common.messages import PORTFOLIO, Command, CommandApplied, Execution, HedgeMessage, HoldExpired
+from common.messages import PORTFOLIO, Command, CommandApplied, Execution, ExposureStop, HedgeMessage, HoldExpired
 from services.execution import processor
 from services.execution.state import PairState, Params, where
 
-Fact = HoldExpired | CommandApplied
+Fact = HoldExpired | CommandApplied | ExposureStop
 
 
 class Committed:
@@ -31,6 +31,8 @@ class Committed:
         fact = left.popleft()
         if isinstance(fact, HoldExpired):
             return processor.expire(params, state, fact.bar)
+        if isinstance(fact, ExposureStop):
+            return processor.limit_exposure(params, state, stopped=fact.stopped, reason=fact.reason)
         command = Command(id=fact.command_id, target=PORTFOLIO, kind=fact.kind, who="", why="", issued_at_ns=0)
         return processor.obey(params, state, command)
 
@@ -42,7 +44,7 @@ class Committed:
 def _is_due(fact: Fact, state: PairState, head: HedgeMessage | None) -> bool:
     if (fact.session, fact.seq) != (max(state.session, 0), max(state.last_seq, 0)):
         return False
-    if isinstance(fact, CommandApplied):
+    if not isinstance(fact, HoldExpired):
         return fact.bar == max(state.bar, 0)
     at = where(head) if head else None
     return at is not None and at.session == fact.session and at.bar == fact.bar

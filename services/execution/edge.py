@@ -15,7 +15,7 @@ from common.dead_letters import dead_letter
 from common.errors import ConfigurationError, InvalidRecord
 from common.io.exchange import ExchangeClient
 from common.market import NANOSECONDS
-from common.messages import OrderEvent, Progress, RiskSignal
+from common.messages import OrderEvent, Progress, RiskHeartbeat
 from common.processor import Consumer, Health, Observer, Output, Producer, Record, Service, Transport, WallClock
 from common.rules import SymbolRules
 from common.settings import require_writable
@@ -29,6 +29,7 @@ from services.execution.ledger import LEDGER_FILE, Batch, Ledger
 from services.execution.offsets import Brake, Offsets
 from services.execution.params import params_of
 from services.execution.reporting import report
+from services.execution.set_aside import DeadLetterShare
 from services.execution.settings import ExecutionSettings
 from services.execution.snapshot import ACTIVE, RECOVERING, STANDBY, Snapshot
 from services.execution.state import PairState, Params, initial_state
@@ -108,6 +109,9 @@ class ExecutionService:
         states = self._ledger.states()
         _require_no_orphans(params, states)
         self._engine = Engine(params, states, self._ledger.signals(), self._settings.max_signal_wait_ms * 1_000_000, self._committed)
+        stop = next((state.exposure_stop for state in states.values() if state.exposure_stop), "")
+        self._unusable = DeadLetterShare(self._settings.dead_letter_limit, exceeded=bool(stop))
+        self._limit_exposure(stop)
         self._orders = {order.client_id: order for order in self._ledger.recent_orders(RECENT_ORDERS)}
         self._offsets = Offsets(self._ledger.positions(), {topic: self._transport.partitions(topic) for topic in _INPUTS})
         self._offsets.require_within({topic: self._transport.end_offsets(topic) for topic in _INPUTS})
@@ -134,6 +138,7 @@ class ExecutionService:
         now_ns = self._clock()
         for record in records:
             self._route(record, now_ns)
+        self._guard_exposure()
         self._engine.advance(now_ns)
         self._set_aside_refused()
         self._count(records)
@@ -196,12 +201,16 @@ class ExecutionService:
                 self._engine.take_hedge(Held(message, record.partition, record.offset, record.trace.with_time(now_ns), record.value))
             elif record.topic == COMMANDS:
                 self._engine.take_command(message)
-            elif isinstance(message, RiskSignal) and self._engine.take_signal(message):
+            elif isinstance(message, RiskHeartbeat):
+                return
+            elif self._engine.take_signal(message):
                 self._batch.signals.append((message, record.value))
+            self._unusable.count(bad=False)
         except InvalidRecord as error:
             self._set_aside(record, error)
 
     def _set_aside(self, record: Record, error: InvalidRecord) -> None:
+        self._unusable.count(bad=True)
         self._batch.dead_letters.append(Output(DEAD_LETTERS, record.topic.name, dead_letter(NAME, record, error)))
         self._observer.count("crypto_bot_dead_letters_total", source=record.topic.name, reason=error.reason)
 
@@ -209,6 +218,19 @@ class ExecutionService:
         for pair, held, error in self._engine.refused:
             self._set_aside(Record(HEDGE_RATIOS, held.partition, held.offset, pair, held.value), error)
         self._engine.refused.clear()
+
+    def _guard_exposure(self) -> None:
+        """Take no new exposure while too much of what is read cannot be used, and say so."""
+        stopped = self._unusable.exceeded
+        if stopped != bool(self.snapshot.exposure_stop):
+            found = self._unusable.describe()
+            self._observer.log("ERROR" if stopped else "WARNING", "no new exposure" if stopped else "new exposure is allowed again", reason=found)
+            self._limit_exposure(found if stopped else "")
+
+    def _limit_exposure(self, reason: str) -> None:
+        self._engine.limit_exposure(reason)
+        self._observer.gauge("crypto_bot_exposure_stopped", bool(reason))
+        self.snapshot.exposure_stop = reason and f"no new exposure: {reason}; see topic dead-letters"
 
     def _commit(self) -> None:
         """Commit the turn, if anything happened in it; idle ticks are decided again after a restart."""

@@ -90,6 +90,13 @@ class Engine:
             self._apply(pair, processor.obey(self.params[pair], self.states[pair], command))
         self.urgent = True
 
+    def limit_exposure(self, reason: str) -> None:
+        """Stop new exposure of all pairs for a reason, allow it again without; in a replay the record says when."""
+        if self._committed is not None:
+            return
+        for pair, params in self.params.items():
+            self._apply(pair, processor.limit_exposure(params, self.states[pair], stopped=bool(reason), reason=reason))
+
     def advance(self, now_ns: int) -> None:
         """Process every record that need not wait."""
         for pair in self._touched:

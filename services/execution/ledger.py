@@ -22,6 +22,7 @@ from common.messages import (
     CommandApplied,
     Decision,
     Execution,
+    ExposureStop,
     Fill,
     FundingPayment,
     HoldExpired,
@@ -82,6 +83,13 @@ CREATE TABLE commands (
 """
 
 
+_EXPOSURE_STOPS = """
+CREATE TABLE exposure_stops (
+    pair TEXT NOT NULL, session INTEGER NOT NULL, bar INTEGER NOT NULL, seq INTEGER NOT NULL, stopped INTEGER NOT NULL, reason TEXT NOT NULL
+) STRICT
+"""
+
+
 class _Table:
     """Where a message goes: a column is the field of the same name, then come those that are worked out."""
 
@@ -106,6 +114,7 @@ _TABLES: Mapping[type[Execution], _Table] = {
     ),
     HoldExpired: _Table("holds", "pair session bar seq risk_bar"),
     CommandApplied: _Table("commands", "pair command_id kind session bar seq"),
+    ExposureStop: _Table("exposure_stops", "pair session bar seq stopped reason"),
 }
 _ORDERS = _Table("orders", _WHERE + "client_id leg symbol side quantity reduce_only")
 _ORDER_EVENTS = _Table("order_events", _WHERE + "client_id status filled reason", extra=["payload"])
@@ -134,7 +143,7 @@ class Ledger:
         """
         self._state_decoder = msgspec.json.Decoder(PairState)
         self._encoder = msgspec.json.Encoder()
-        migrations = (_SCHEMA, OUTBOX_TRACE)
+        migrations = (_SCHEMA, OUTBOX_TRACE, _EXPOSURE_STOPS)
         self._database = Database(path, holder="execution-service", migrations=migrations, stamp=stamp, synchronous=synchronous, standby=standby)
         self.path = path
 

@@ -9,6 +9,7 @@ from common.messages import (
     CommandApplied,
     CommandKind,
     Execution,
+    ExposureStop,
     HedgeMessage,
     HedgeRatio,
     HedgeRatioClose,
@@ -55,6 +56,7 @@ def step(params: Params, state: PairState, message: HedgeMessage, signal: RiskSi
         _begin_session(change)
     elif at.bar > state.bar:
         _begin_bar(change, signal)
+    _note_gap(change, message)
     if isinstance(message, HedgeRatio):
         _tick(change, message)
     else:
@@ -78,10 +80,34 @@ def obey(params: Params, state: PairState, command: Command) -> tuple[PairState,
     wanted = _OWN_VERDICTS.get(command.kind)
     if wanted is None or command.id <= state.last_command_id:
         return state, ()
-    change = Change(params, state, Where(max(state.session, 0), max(state.bar, 0), max(state.last_seq, 0), state.event_time_ns))
+    change = Change(params, state, _after(state))
     change.set(last_command_id=command.id, own_verdict=strictest(wanted, state.own_verdict))
     change.emit(CommandApplied, command_id=command.id, kind=command.kind)
     return change.state, change.outputs
+
+
+def limit_exposure(params: Params, state: PairState, *, stopped: bool, reason: str) -> tuple[PairState, Sequence[Execution]]:
+    """Stop new exposure, or allow it again; what works towards some is cancelled at the next tick."""
+    if bool(state.exposure_stop) is stopped:
+        return state, ()
+    change = Change(params, state, _after(state))
+    change.set(exposure_stop=reason if stopped else "")
+    change.emit(ExposureStop, stopped=stopped, reason=reason)
+    return change.state, change.outputs
+
+
+def _after(state: PairState) -> Where:
+    """The place of what happens between two records."""
+    return Where(max(state.session, 0), max(state.bar, 0), max(state.last_seq, 0), state.event_time_ns)
+
+
+def _note_gap(change: Change, message: HedgeMessage) -> None:
+    """A missing record may have held anything: no new exposure for the rest of the bar in which that shows."""
+    if isinstance(message, HedgeRatioClose) and message.close.status is BarStatus.MISSING:
+        # The record that revealed the gap lies in a later bar.
+        change.set(gap_bar=change.at.bar + 1)
+    elif 0 <= change.state.last_seq < change.at.seq - 1:
+        change.set(gap_bar=change.at.bar)
 
 
 def _begin_session(change: Change) -> None:

@@ -18,6 +18,8 @@ class Snapshot:
         self.role = RECOVERING
         #: Who writes the ledger, and under which epoch of its lease.
         self.holder, self.epoch = "", 0
+        #: Why no new exposure is taken; empty while it may be.
+        self.exposure_stop = ""
         self.params: Mapping[str, Params] = {}
         self.states: Mapping[str, PairState] = {}
         self.orders: tuple[OrderEvent, ...] = ()
@@ -29,7 +31,7 @@ class Snapshot:
         self.params, self.states = params, dict(states)
 
     def health(self) -> Health:
-        """Ready once it writes the ledger, and as standby, which is there to be ready; what the pairs have done."""
+        """Ready once it writes the ledger and may trade, and as standby, which is there to be ready; what the pairs have done."""
         states = self.states
         details = {
             "ledger": {"holder": self.holder, "epoch": self.epoch},
@@ -42,9 +44,9 @@ class Snapshot:
             "ended": bool(states) and all(state.ended for state in states.values()),
             "tick_to_decision_ms": dict(self.latency_ms),
         }
-        return Health(ready=self.role != RECOVERING, reason=self._reason(), role=self.role, details=details)
+        return Health(ready=self.role != RECOVERING and not self.exposure_stop, reason=self._reason(), role=self.role, details=details)
 
     def _reason(self) -> str:
         if self.role == STANDBY:
             return f"waiting for the ledger, which {self.holder or 'nobody'} writes"
-        return RECOVERING if self.role == RECOVERING else ""
+        return RECOVERING if self.role == RECOVERING else self.exposure_stop

@@ -153,6 +153,10 @@ class PairState(Part, frozen=True):
     hedge: HedgeRatio | None = None
     risk: Risk | None = None
     hold: Hold = Hold.NONE
+    #: The bar in which a missing seq was noticed.
+    gap_bar: int | None = None
+    #: Why the pair takes no new exposure, whatever the bar; empty while it may.
+    exposure_stop: str = ""
     #: What a command asks for before a signal carries it.
     own_verdict: Verdict = Verdict.ACTIVE
     last_command_id: int = 0
@@ -168,9 +172,10 @@ class PairState(Part, frozen=True):
 
     @property
     def verdict(self) -> Verdict:
-        """What may be done now: the strictest of the signal, a command not yet in it, and the hold."""
+        """What may be done now: the strictest of the signal, a command not yet in it, and what keeps this bar or the pair from new exposure."""
         verdict = strictest(self.own_verdict, self.risk.verdict) if self.risk else self.own_verdict
-        if self.hold is not Hold.NONE and verdict is Verdict.ACTIVE:
+        kept = self.hold is not Hold.NONE or bool(self.exposure_stop) or self.gap_bar == self.bar
+        if kept and verdict is Verdict.ACTIVE:
             verdict = Verdict.REDUCE_ONLY
         return verdict
 

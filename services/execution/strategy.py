@@ -243,6 +243,17 @@ def _hold(at: Look) -> Measured:
     return Measured(hold not in {Hold.MISSING, Hold.EXPIRED}, hold or "signal in time", "signal of the previous bar")
 
 
+def _sequence(at: Look) -> Measured:
+    """A record of this bar is missing, whatever it held."""
+    gap = at.state.gap_bar == at.tick.bar
+    return Measured(not gap, "a gap in this bar" if gap else "gapless", "gapless")
+
+
+def _dead_letters(at: Look) -> Measured:
+    """Records that cannot be used are too many to trust the rest."""
+    return Measured(not at.state.exposure_stop, at.state.exposure_stop or "few", "few")
+
+
 def _thresholds(at: Look) -> Measured:
     """Status of the filter and of the volatility model."""
     volatility = at.risk.thresholds.status if at.risk else ModelStatus.WARMING
@@ -326,6 +337,8 @@ GATES: tuple[tuple[str, Callable[[Look], Measured]], ...] = (
     ("trading", _trading),
     ("first-bar", _first_bar),
     ("hold", _hold),
+    ("sequence", _sequence),
+    ("dead-letters", _dead_letters),
     ("thresholds", _thresholds),
     ("leg-age", _leg_age),
     ("entry-z", _entry_z),

@@ -125,6 +125,7 @@ FIRST_VERSIONS: list[dict[str, Any]] = [
     MARK,
     {"type": "hold-expired", **BOOKED, "risk_bar": -1},
     {"type": "command-applied", **BOOKED, "command_id": 1, "kind": "halt"},
+    {"type": "exposure-stop", **BOOKED, "stopped": True, "reason": "5 of the last 20 records were set aside"},
     {"type": "progress", "decided": {"ETHUSDT-BTCUSDT": 7}},
     {"type": "command", "id": 1, "target": "portfolio", "kind": "resume", "who": "ann", "why": "checked", "issued_at_ns": 1},
     SNAPSHOT,

@@ -15,6 +15,7 @@ from common.messages import (
     CommandApplied,
     CommandKind,
     Decision,
+    ExposureStop,
     Feed,
     Fill,
     FundingPayment,
@@ -28,7 +29,7 @@ from common.messages import (
 )
 from services.execution import processor
 from services.execution.state import Hold
-from tests.unit.execution.builders import FIRST_BAR, Desk, at_ns, mark_price, params, signal
+from tests.unit.execution.builders import FIRST_BAR, Desk, at_ns, close, mark_price, params, signal
 
 BAR = FIRST_BAR + 1
 
@@ -340,6 +341,59 @@ def test_an_expired_hold_reduces_only_to_the_end_of_the_bar() -> None:
     desk.close(BAR + 1)
     desk.tick(BAR + 2, 1, risk=signal(BAR + 1), z=3)
     assert desk.state.position.state is PositionState.ENTERING
+
+
+def test_a_gap_takes_no_new_exposure_to_the_end_of_its_bar() -> None:
+    """A missing seq may have been anything: the bar enters nothing, what works towards a position is cancelled, the next bar is as usual."""
+    desk = Desk()
+    desk.warm()
+    desk.tick(BAR, 1, risk=signal(BAR - 1), z=3)
+    assert desk.state.position.state is PositionState.ENTERING
+    desk.seq += 1
+    desk.tick(BAR, 1.01, z=3)
+    assert (desk.state.verdict, desk.state.position.state) == (Verdict.REDUCE_ONLY, PositionState.IDLE)
+    desk.tick(BAR, 2, z=3)
+    assert desk.state.blocking_gate == "sequence"
+    desk.close(BAR)
+    desk.tick(BAR + 1, 1, risk=signal(BAR), z=3)
+    assert desk.state.position.state is PositionState.ENTERING
+
+
+def test_a_gap_over_whole_bars_counts_for_the_bar_that_reveals_it() -> None:
+    """Skipped bars are filled in up to the record that reveals them; that record's bar enters nothing, the one after may."""
+    desk = Desk()
+    desk.warm()
+    desk.seq += 4
+    for bar in (BAR, BAR + 1):
+        desk.state, _ = processor.step(desk.params, desk.state, close(desk.seq + 1, bar, status=BarStatus.MISSING), signal(bar - 1))
+    desk.tick(BAR + 2, 1, risk=signal(BAR + 1), z=3)
+    assert desk.state.blocking_gate == "sequence"
+    desk.close(BAR + 2)
+    desk.tick(BAR + 3, 1, risk=signal(BAR + 2), z=3)
+    assert desk.state.position.state is PositionState.ENTERING
+
+
+def test_a_stop_of_new_exposure_lasts_until_it_is_lifted() -> None:
+    """No entry in any bar, an open position is left as ever; each change is said once, with the last seq before it."""
+    desk = opened()
+    for _ in range(2):
+        desk.state, outputs = processor.limit_exposure(desk.params, desk.state, stopped=True, reason="too many")
+        desk.outputs += outputs
+    desk.tick(BAR, 10, z=0)
+    desk.tick(BAR, 11, z=0)
+    assert desk.state.account.flat
+    desk.close(BAR)
+    later = BAR + desk.params.cool_down_bars + 1
+    for bar in range(BAR + 1, later):
+        desk.tick(bar, 1, risk=signal(bar - 1), z=3)
+        desk.close(bar)
+    desk.tick(later, 1, risk=signal(later - 1), z=3)
+    assert desk.state.blocking_gate == "dead-letters"
+    desk.state, outputs = processor.limit_exposure(desk.params, desk.state, stopped=False, reason="")
+    desk.outputs += outputs
+    desk.tick(later, 2, z=3)
+    assert desk.state.position.state is PositionState.ENTERING
+    assert [(stop.stopped, stop.reason, stop.bar) for stop in desk.of(ExposureStop)] == [(True, "too many", BAR), (False, "", later)]
 
 
 @settings(deadline=None, max_examples=50)

@@ -1,0 +1,31 @@
+"""How much of what is read cannot be used, and whether that is too much to take new exposure on."""
+
+from collections import deque
+
+#: The share is that of the last so many records; fewer than the least count as that many, so that one bad record is no alarm.
+WINDOW, LEAST = 1000, 100
+
+
+class DeadLetterShare:
+    """Share of the last records that were set aside; heartbeats do not count, they come by the clock."""
+
+    def __init__(self, limit: float, *, exceeded: bool) -> None:
+        """`limit` is a share from 0 to 1; `exceeded` is how a predecessor left it, and holds until enough records have been seen."""
+        self._limit = limit
+        self._recent: deque[bool] = deque(maxlen=WINDOW)
+        self._bad = 0
+        self.exceeded = exceeded
+
+    def count(self, *, bad: bool) -> None:
+        """Count one record."""
+        recent = self._recent
+        self._bad += bad - (len(recent) == WINDOW and recent[0])
+        recent.append(bad)
+        if self._bad >= self._limit * max(len(recent), LEAST):
+            self.exceeded = True
+        elif len(recent) >= LEAST:
+            self.exceeded = False
+
+    def describe(self) -> str:
+        """What was measured, against which limit."""
+        return f"{self._bad} of the last {len(self._recent)} records were set aside, the limit is {self._limit:.1%} of at least {LEAST}"
