@@ -93,7 +93,7 @@ def parser() -> argparse.ArgumentParser:
     add("--pairs", type=_pairs, metavar="Y-X,...", help="pairs, dependent leg first: ETHUSDT-BTCUSDT (default: each symbol against the first)")
     add("--speed", type=_speed, default="max", metavar="N|max", help="times real time, or max: as fast as the pipeline goes (default)")
     add("--duration", type=_positive, metavar="SECONDS", help="end the run after so many seconds of wall time")
-    add("--keep-going", action="store_true", help="keep everything up after the recording has ended, until Ctrl-C")
+    add("--keep-going", action="store_true", help="play the recording over and over, each round as a market session of its own, until Ctrl-C")
     add("--summary", type=Path, metavar="FILE", help="write the summary there as JSON")
     add("--base-port", type=int, default=8000, metavar="PORT", help="services on PORT to PORT+4, the simulator on PORT+10 (default 8000)")
     return made

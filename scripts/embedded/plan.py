@@ -107,6 +107,8 @@ def processes_of(options: Options, environment: Mapping[str, str], logs: Path) -
             "SIMULATOR_SPEED": options.speed,
             "SIMULATOR_PORT": str(options.base_port + SIMULATOR_PORT_OFFSET),
             "SIMULATOR_AUTOSTART": "false",
+            "SIMULATOR_LOOP": str(options.keep_going).lower(),
+            "SIMULATOR_STATE_DIR": "",
         }
         made.append(Supervised(SIMULATOR, "services.exchange_simulator", {**environment, **simulator}, logs / f"{SIMULATOR}.log"))
     for name, (module, offset) in SERVICES.items():

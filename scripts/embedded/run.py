@@ -136,7 +136,7 @@ class Run:
             self._watch_processes()
             self._look()
             with watch.lock:
-                bars, ended = self.tally.counts["bars"], self.tally.ended
+                bars, ended, sessions = self.tally.counts["bars"], self.tally.ended, self.tally.sessions
                 self._show(self)
             if watch.problem:
                 raise CryptoBotError(watch.problem)
@@ -148,7 +148,7 @@ class Run:
                 if self.options.live:
                     return
                 ask(self.port(SIMULATOR), "/simulator/stop", method="POST")
-            if ended and not self.options.keep_going:
+            if (sessions if self.options.keep_going else ended) and not self._keeps_going():
                 return
             if self.simulator.get("state") == "failed" and now - moved_at > BROKEN_OFF_AFTER_S:
                 return
@@ -156,6 +156,11 @@ class Run:
                 raise CryptoBotError(f"the recording is over but the pipeline stands still since {STALLED_AFTER_S:.0f} s; see {self.folder / 'logs'}")
             with self._interruption.may_break_in():
                 time.sleep(REFRESH_S)
+
+    def _keeps_going(self) -> bool:
+        """Whether more rounds are wanted: not of klines that the default settings did not trade, for another profile comes then."""
+        hopeless = not (self.profile or self.options.data != "klines" or self.tally.counts["decisions"])
+        return self.options.keep_going and not hopeless
 
     def _watch_processes(self) -> None:
         for process in self.processes:

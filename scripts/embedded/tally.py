@@ -17,6 +17,8 @@ class PairView:
     mark: m.Mark | None = None
     signal: m.RiskSignal | None = None
     ended: bool = False
+    #: Market sessions that have come to their end.
+    sessions: int = 0
     fits_accepted: int = 0
     round_trips: int = 0
     gates: Counter[str] = field(default_factory=Counter)
@@ -59,6 +61,11 @@ class Tally:
         """Whether the recording's last bar was closed for every pair, up to the risk signal."""
         return all(view.ended for view in self.pairs.values()) and not self.open_bars
 
+    @property
+    def sessions(self) -> int:
+        """Market sessions that have come to their end for every pair: rounds of a recording that loops."""
+        return min(view.sessions for view in self.pairs.values())
+
     def money(self) -> dict[str, Decimal]:
         """Gross, fees, funding and net over all pairs, USD; open legs are valued at the last mark."""
         marks = [view.mark for view in self.pairs.values() if view.mark]
@@ -99,6 +106,7 @@ class Tally:
             view = self.pairs[message.pair]
             view.mark = message
             view.ended = message.end
+            view.sessions += message.end
             self.counts["bars"] += 1
             if message.blocking_gate:
                 view.gates[message.blocking_gate] += 1

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from scripts.embedded.monitor import ask
 from scripts.embedded.plan import SERVICES
 from tests.system.demo import QUICK, QUICK_TICKS, TRACEBACK, Demo, Played, ShortTicks, all_level, play, require_refusal
 from tests.system.ledgers import marks_so_far
@@ -76,18 +75,11 @@ def test_ctrl_c_while_kafka_is_sought_ends_the_run(klines: Played, tmp_path: Pat
 
 
 @all_level
-def test_a_run_may_be_kept_short_and_kept_up(klines: Played, short_ticks: ShortTicks, tmp_path: Path) -> None:
-    """`--duration` ends a run early and well; `--keep-going` keeps the services up after the recording's end, until Ctrl-C."""
+def test_a_run_may_be_kept_short(short_ticks: ShortTicks, tmp_path: Path) -> None:
+    """`--duration` ends a run early and well."""
     short = play(tmp_path / "short", short_ticks.recording, QUICK_TICKS, "--speed", "1", "--duration", "5")
     assert (short.result.status, short.summary["problems"]) == (0, []), short.result
     assert 0 < short.summary["bars"] < 20
-    with Demo(tmp_path / "up", ["--recording", str(klines.recording), "--keep-going"], QUICK) as demo:
-        demo.wait_until(lambda: marks_so_far(demo.ledger) == len(klines.ledger["marks"]), "the last bar")
-        demo.wait_until(lambda: "recording 100%" in demo.output, "the table of the end")
-        assert ask(demo.port("execution-service"), "/health/live")[0] == 200
-        demo.process.send_signal(signal.SIGINT)
-        assert demo.result().status == 0
-        assert demo.running() == []
 
 
 @all_level

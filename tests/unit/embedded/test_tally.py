@@ -127,6 +127,16 @@ def test_a_signal_may_be_read_before_its_mark() -> None:
     assert tally.open_bars == set()
 
 
+def test_rounds_are_counted_when_every_pair_has_ended_one() -> None:
+    """A recording that loops ends again and again; a repeated mark ends nothing twice."""
+    tally = Tally((PAIR, OTHER))
+    found = []
+    for message in (mark(PAIR, 3, end=True), mark(OTHER, 3, end=True), mark(OTHER, 3, end=True), mark(OTHER, 9, end=True), mark(PAIR, 9, end=True)):
+        tally.add(message)
+        found.append(tally.sessions)
+    assert found == [0, 1, 1, 1, 2]
+
+
 def test_a_bar_without_a_signal_stays_open() -> None:
     """The signal of one bar does not answer for another."""
     tally = Tally((PAIR,))
