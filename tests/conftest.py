@@ -35,6 +35,8 @@ def kafka_bootstrap_servers(tmp_path_factory: pytest.TempPathFactory) -> Iterato
     folder = str(tmp_path_factory.mktemp("kafka"))
     started = subprocess.run([KAFKA_SCRIPT, "start", "--port", str(_two_free_ports()), "--dir", folder], capture_output=True, text=True, check=False)
     if started.returncode:
+        # One that is merely slow would stay behind.
+        subprocess.run([KAFKA_SCRIPT, "kill", "--dir", folder], capture_output=True, check=False)
         pytest.skip(f"needs a real Kafka, which does not start here: {started.stderr.strip()}")
     yield started.stdout.split()[-1]
     subprocess.run([KAFKA_SCRIPT, "stop", "--dir", folder], capture_output=True, check=True)

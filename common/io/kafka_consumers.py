@@ -1,12 +1,13 @@
 """Reader and group member over librdkafka."""
 
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import confluent_kafka
 from confluent_kafka import OFFSET_INVALID, KafkaError, KafkaException, Message, TopicPartition
 
-from common.errors import InvariantBroken, TransportError
+from common.errors import CryptoBotError, InvariantBroken, TransportError
 from common.io.kafka_settings import LOGGER, TRACE_HEADER, log_error
 from common.processor import GroupListener, Position, Record
 from common.topics import Topic
@@ -15,6 +16,9 @@ from common.trace import NO_TRACE, Trace
 #: The first and last-plus-one offset of partitions.
 Bounds = Mapping[int, tuple[int, int]]
 BoundsOf = Callable[[Topic, Sequence[int]], Bounds]
+
+#: Being fenced so soon after the broker was away is our own doing, once; later, or again, another has the same name.
+OWN_GHOST_S = 60.0
 
 
 class KafkaReader:
@@ -28,7 +32,9 @@ class KafkaReader:
         self._next: dict[tuple[str, int], int] = {}
         self._ends: dict[tuple[str, int], int] = {}
         self._closed = False
-        self._client = confluent_kafka.Consumer({**settings, "error_cb": log_error}, logger=LOGGER)
+        self._settings = {**settings, "error_cb": self._on_error}
+        self._cut_off_at: float | None = None
+        self._client = self._new_client()
 
     def read(self, positions: Sequence[Position]) -> None:
         """Begin at these positions; raises TransportError when one is gone."""
@@ -65,6 +71,14 @@ class KafkaReader:
         if not self._closed:
             self._closed = True
             self._client.close()
+
+    def _new_client(self) -> confluent_kafka.Consumer:
+        return confluent_kafka.Consumer(self._settings, logger=LOGGER)
+
+    def _on_error(self, error: KafkaError) -> None:
+        if error.code() == KafkaError._ALL_BROKERS_DOWN:  # noqa: SLF001 - librdkafka's own codes begin with an underscore
+            self._cut_off_at = time.monotonic()
+        log_error(error)
 
     def _with_bounds(self, positions: Sequence[Position]) -> Iterable[Position]:
         for topic in {position.topic for position in positions}:
@@ -107,12 +121,11 @@ class KafkaReader:
         if error.code() == KafkaError._AUTO_OFFSET_RESET:  # noqa: SLF001 - librdkafka's own codes begin with an underscore
             raise TransportError(f"the place in {message.topic()}/{message.partition()} is gone: {error.str()}")
         if error.code() in {KafkaError._FATAL, KafkaError.FENCED_INSTANCE_ID}:  # noqa: SLF001 - as above
-            self._on_fenced()
-            raise InvariantBroken(f"{error.str()}; does another replica have the same INSTANCE?")
+            raise self._fenced(error)
         LOGGER.warning("%s/%s: %s", message.topic(), message.partition(), error.str())
 
-    def _on_fenced(self) -> None:
-        """Drop what another owns now; a reader owns nothing."""
+    def _fenced(self, error: KafkaError) -> CryptoBotError:
+        return InvariantBroken(f"{error.str()}; does another replica have the same INSTANCE?")
 
 
 class KafkaMember(KafkaReader):
@@ -189,8 +202,20 @@ class KafkaMember(KafkaReader):
     def _on_lost(self, _client: confluent_kafka.Consumer, _partitions: Sequence[TopicPartition]) -> None:
         self._guard(lambda: self._give_up(lost=True))
 
-    def _on_fenced(self) -> None:
+    def _fenced(self, error: KafkaError) -> CryptoBotError:
+        """Drop everything; join anew when it was most likely a request of our own that came too late.
+
+        A broker that was away for longer than a session gives a member that comes back another identity. A commit of the
+        earlier one that is still on its way is refused as a namesake's, which the library takes for the end.
+        """
         self._give_up(lost=True)
+        cut_off_at, self._cut_off_at = self._cut_off_at, None
+        if cut_off_at is None or time.monotonic() - cut_off_at > OWN_GHOST_S:
+            return super()._fenced(error)
+        self._client.close()
+        self._client = self._new_client()
+        self.join()
+        return TransportError(f"the broker was away, joining the group anew: {error.str()}")
 
     def _take_up(self) -> None:
         partitions = self._to_restore or []

@@ -6,8 +6,9 @@ import time
 from collections.abc import Callable
 
 import pytest
+from confluent_kafka import KafkaError
 
-from common.errors import DeliveryFailed, TransportError
+from common.errors import DeliveryFailed, InvariantBroken, TransportError
 from common.io.kafka import KafkaTransport
 from common.io.kafka_producer import KafkaProducer
 from common.io.kafka_settings import Repeated, connection_settings, producer_settings
@@ -15,7 +16,7 @@ from common.io.mock_broker import FETCH_WAIT_MAX_MS, MockBroker
 from common.processor import Position
 from common.topics import ALL_TOPICS, KALMAN_STATE, TICKS, Topic
 from tests.contract.conftest import new_topic
-from tests.contract.test_transport import Listener, read
+from tests.contract.test_transport import Listener, read, until
 
 
 def producer_of(bootstrap_servers: str, **changes: int) -> KafkaProducer:
@@ -136,3 +137,27 @@ def eventually(condition: Callable[[], bool]) -> bool:
         if time.monotonic() > give_up_at:
             return False
     return True
+
+
+def test_a_member_that_is_fenced_by_its_own_ghost_joins_anew(kafka_bootstrap_servers: str) -> None:
+    """Fenced soon after the broker was away it drops its state and takes its place again; fenced without that it ends."""
+    topic, listeners = new_topic("ghost"), [Listener(), Listener()]
+    transports = [KafkaTransport(kafka_bootstrap_servers, client_id=f"test-ghost-{number}", instance="same") for number in range(2)]
+    transports[0].ensure_topics([topic], 4)
+    older = transports[0].member(topic, "ghosts", listeners[0])
+    until(lambda: bool(listeners[0].owned), older)
+    older._on_error(KafkaError(KafkaError._ALL_BROKERS_DOWN))
+    newer = transports[1].member(topic, "ghosts", listeners[1])
+    until(lambda: bool(listeners[1].owned), newer)
+    with pytest.raises(TransportError, match="joining the group anew"):
+        read(older, 1)
+    assert listeners[0].told == ["assigned", "lost"]
+    until(lambda: bool(listeners[0].owned), older)
+    with pytest.raises(InvariantBroken, match="INSTANCE"):
+        read(newer, 1)
+    producer = transports[0].producer()
+    producer.send(topic, "k", b"1")
+    producer.flush()
+    assert [record.value for record in read(older, 1)] == [b"1"]
+    for transport in transports:
+        transport.close()
