@@ -18,11 +18,11 @@ CONFIGURATION_STATUS = 2
 class Supervised:
     """One child process; its output goes to a file."""
 
-    def __init__(self, name: str, module: str, environment: Mapping[str, str], log: Path) -> None:
+    def __init__(self, name: str, module: str, environment: Mapping[str, str], log: Path, arguments: Sequence[str] = ()) -> None:
         self.name = name
         self.restarts = 0
         self.given_up = ""
-        self._command = [sys.executable, "-m", module]
+        self._command = [sys.executable, "-m", module, *arguments]
         self._environment = {**os.environ, **environment}
         self.log = log
         self._process: subprocess.Popen[bytes] | None = None
@@ -60,6 +60,17 @@ class Supervised:
             self.given_up = f"{self.name} ended with status {status}: {self.last_line()}"
         else:
             self._restart_at = now + random.uniform(0.1, 0.5) * len(self._crashes)  # noqa: S311 - jitter
+
+    def kill(self) -> None:
+        """End it as `kill -9` does, and leave it ended; nothing is counted."""
+        if self._process:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+    def ended_by_itself(self) -> int | None:
+        """Exit status of a process that nobody has ended; None while it runs."""
+        return self._process.poll() if self._process else None
 
     def last_line(self) -> str:
         """The last line of the log: after a failed start it says why."""

@@ -42,6 +42,10 @@ class Session:
     #: Topics whose first records retention has taken.
     shortened: frozenset[Topic] = frozenset()
 
+    def tick_messages(self) -> list[m.Message]:
+        """Ticks and bar closes."""
+        return [message for message in _messages(TICKS, self.ticks, Counter()) if not isinstance(message, m.WriterEpoch)]
+
     def live(self) -> bool:
         """Whether any bar came from a live feed."""
         return any(b'"feed":"live"' in record.value for record in self.ticks)

@@ -121,10 +121,10 @@ class Demo:
 
     def running(self) -> list[int]:
         """Processes of this run that are alive, the run itself among them."""
-        return _processes_with(f"DEMO_FOLDER={self.data}")
+        return processes_with(f"DEMO_FOLDER={self.data}")
 
 
-def _processes_with(variable: str) -> list[int]:
+def processes_with(variable: str) -> list[int]:
     """Ids of the processes that have this in their environment, but for those that are only waited for."""
     if not Path("/proc/self/environ").exists():
         listed = subprocess.run(["ps", "axeww", "-o", "pid=,command="], capture_output=True, text=True, check=True).stdout.splitlines()
