@@ -21,7 +21,7 @@ import msgspec
 from common.codec import Decoder, decoder_of, encode
 from common.dead_letters import dead_letter
 from common.errors import ConfigurationError, InvalidRecord, TransportError
-from common.market import NANOSECONDS
+from common.market import NANOSECONDS, Pair
 from common.messages import BarClose, HedgeRatio, HedgeRatioClose, Message, Thresholds, Tick, WriterEpoch
 from common.processor import Consumer, Health, Model, Observer, Position, Producer, Record, Transport, WallClock
 from common.snapshots import StateTopic, seal
@@ -47,11 +47,7 @@ LAG_INTERVAL_NS = NANOSECONDS
 def pair_of(message: Message) -> str:
     """The pair that a message of an input topic is about; raises InvalidRecord when it is about none."""
     match message:
-        case HedgeRatio():
-            return message.tick.pair
-        case HedgeRatioClose():
-            return message.close.pair
-        case Tick() | BarClose() | Thresholds():
+        case Tick() | BarClose() | HedgeRatio() | HedgeRatioClose() | Thresholds():
             return message.pair
         case _:
             raise InvalidRecord("no-pair", f"{type(message).__name__} is about no pair")
@@ -259,19 +255,22 @@ class KeyedService(Generic[S]):
             if isinstance(message, WriterEpoch):
                 for each in partition.pairs.values():
                     self._apply(partition, each, record, message, tally)
+            elif slot := self._slot_of(partition, record, message):
+                self._apply(partition, slot, record, message, tally)
             else:
-                self._apply(partition, self._slot_of(partition, record, message), record, message, tally)
+                tally.dropped["unconfigured-pair"] += 1
         except InvalidRecord as error:
             if record.offset >= partition.committed:
                 self._set_aside(record, error)
 
-    def _slot_of(self, partition: _Partition[S], record: Record, message: Message) -> _PairState[S]:
+    def _slot_of(self, partition: _Partition[S], record: Record, message: Message) -> _PairState[S] | None:
+        """The state that a record belongs to; None for a pair that has left PAIRS, whose last records may still be there."""
         pair = pair_of(message)
         slot = partition.pairs.get(pair)
         if slot is None and pair in self._pairs:
             raise InvalidRecord("wrong-partition", f"{pair} does not belong in {record.topic}/{record.partition}; has the number of partitions changed?")
         if slot is None:
-            raise InvalidRecord("unknown-pair", f"{pair} is not among the configured {', '.join(self._pairs)}")
+            Pair.parse(pair)
         return slot
 
     def _apply(self, partition: _Partition[S], slot: _PairState[S], record: Record, message: Message, tally: _Tally) -> None:

@@ -134,6 +134,7 @@ class BarClose(Message, frozen=True, tag="bar-close"):
     end: Annotated[bool, _doc("the recording ends with this bar")] = False
     y_mark: Annotated[MarkPrice | None, _doc("newest mark price of the dependent leg before the end of the bar")] = None
     x_mark: Annotated[MarkPrice | None, _doc("newest mark price of the hedge leg before the end of the bar")] = None
+    pairs_id: Annotated[str, _doc("names the set of pairs that this market session has; empty in a bar that was filled in")] = ""
 
 
 # --- hedge-ratios ----------------------------------------------------------------------------------------------------
@@ -165,6 +166,21 @@ class HedgeRatio(Message, frozen=True, tag="hedge-ratio"):
     status: ModelStatus
     estimate: Annotated[HedgeEstimate | None, _doc("absent while the filter warms up")] = None
 
+    @property
+    def source(self) -> Tick:
+        """The tick that it answers."""
+        return self.tick
+
+    @property
+    def pair(self) -> str:
+        """The pair that it is about."""
+        return self.tick.pair
+
+    @property
+    def event_time_ns(self) -> int:
+        """Event time of the tick, ns UTC."""
+        return self.tick.event_time_ns
+
 
 class HedgeRatioClose(Message, frozen=True, tag="hedge-ratio-close"):
     """The filter's answer to a bar close."""
@@ -174,6 +190,21 @@ class HedgeRatioClose(Message, frozen=True, tag="hedge-ratio-close"):
     last_tick: Annotated[Tick | None, _doc("last tick of the bar, absent when it had none")] = None
     estimate: Annotated[HedgeEstimate | None, _doc("of the bar's last tick, before the update; absent unless the bar moved the state")] = None
     reason: Annotated[str, _doc("why the status is not READY")] = ""
+
+    @property
+    def source(self) -> BarClose:
+        """The bar close that it answers."""
+        return self.close
+
+    @property
+    def pair(self) -> str:
+        """The pair that it is about."""
+        return self.close.pair
+
+    @property
+    def event_time_ns(self) -> int:
+        """End of the bar, ns UTC."""
+        return self.close.end_time_ns
 
 
 # --- volatility-thresholds -------------------------------------------------------------------------------------------

@@ -125,6 +125,11 @@ class Offline:
         self.services[name] = self._build(name, Context(transport, self.observer, self._clock))
         self.services[name].start()
 
+    def change(self, **settings: str) -> None:
+        """Give the services that are started from now on other settings."""
+        self.environment |= settings
+        self.pairs = tuple(map(str, load(IngestionSettings, self.environment).trading_pairs()))
+
     def kill(self, name: str) -> None:
         """End a service as `kill -9` does: nothing is flushed, nothing is said."""
         self._transports.pop(name).abandon()

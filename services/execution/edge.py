@@ -108,6 +108,7 @@ class ExecutionService:
         params = self._params
         states = self._ledger.states()
         _require_no_orphans(params, states)
+        self._ledger.leave_out({pair: state for pair, state in states.items() if pair not in params})
         self._engine = Engine(params, states, self._ledger.signals(), self._settings.max_signal_wait_ms * 1_000_000, self._committed)
         stop = next((state.exposure_stop for state in states.values() if state.exposure_stop), "")
         self._unusable = DeadLetterShare(self._settings.dead_letter_limit, exceeded=bool(stop))

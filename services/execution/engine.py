@@ -4,7 +4,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 from common.errors import InvalidRecord
-from common.messages import PORTFOLIO, Command, Execution, Feed, HedgeRatio, HedgeRatioClose, RiskSignal
+from common.market import Pair
+from common.messages import PORTFOLIO, Command, Execution, HedgeRatio, HedgeRatioClose, RiskSignal
 from common.plausible import require_books, require_estimate, require_marks, require_signal
 from common.trace import NO_TRACE, Trace
 from services.execution import processor
@@ -56,8 +57,9 @@ class Engine:
     def take_hedge(self, held: Held) -> None:
         """Queue a record of `hedge-ratios`; raises InvalidRecord for one that cannot be used."""
         message = held.message
-        pair = message.tick.pair if isinstance(message, HedgeRatio) else message.close.pair
-        self._require_pair(pair)
+        pair = message.pair
+        if not self._is_configured(pair):
+            return
         tick = message.tick if isinstance(message, HedgeRatio) else message.last_tick
         if tick:
             require_books(tick)
@@ -71,7 +73,8 @@ class Engine:
 
     def take_signal(self, signal: RiskSignal) -> bool:
         """Keep a risk signal; returns whether it is still needed."""
-        self._require_pair(signal.pair)
+        if not self._is_configured(signal.pair):
+            return False
         require_signal(signal)
         if not _needed(self.states[signal.pair], signal.session, signal.bar):
             self.dropped["old-signal"] += 1
@@ -145,7 +148,7 @@ class Engine:
     def _waiting(self) -> list[str]:
         if self._committed is not None:
             return []
-        return [pair for pair, queue in self._queues.items() if queue and self.states[pair].feed is Feed.LIVE]
+        return [pair for pair, queue in self._queues.items() if queue and not self.states[pair].waits_for_ever]
 
     def _note_waits(self, now_ns: int) -> None:
         self._waiting_since = {pair: self._since(pair, now_ns) for pair in self._waiting()}
@@ -205,6 +208,13 @@ class Engine:
         if outputs:
             self.outputs.append((outputs, trace))
             self.urgent = True
+
+    def _is_configured(self, pair: str) -> bool:
+        """Whether a pair is one of ours; records of a pair that has left PAIRS are passed over and counted."""
+        if pair not in self.params:
+            Pair.parse(pair)
+            self.dropped["unconfigured-pair"] += 1
+        return pair in self.params
 
     def _require_pair(self, pair: str) -> None:
         if pair not in self.params:

@@ -1,6 +1,6 @@
 """Which record of a pair may be processed, and when: the hold that keeps timing from changing a decision.
 
-A record of bar k waits until the pair's risk signal of bar k-1, or a later one, is there. A bar that has begun goes on
+A record of bar k waits until the pair's risk signal of bar k-1, or a later one, also of a later session, is there. A bar that has begun goes on
 without waiting. The first bar of a session needs no signal and takes no exposure.
 """
 
@@ -55,7 +55,7 @@ def release(state: PairState, message: HedgeMessage, signals: Signals) -> Releas
     if at.session != state.session or at.bar <= state.bar:
         return Release(None)
     exact = signals.get((at.session, at.bar - 1))
-    if exact or any(session == at.session and bar >= at.bar for session, bar in signals):
+    if exact or any(key >= (at.session, at.bar) for key in signals):
         return Release(exact)
     return None
 
@@ -99,7 +99,7 @@ class PairQueue:
         return (held._replace(message=self._missing(held.message, skipped)) for skipped in range(self._closed_bar + 1, bar))
 
     def _missing(self, cause: HedgeMessage, bar: int) -> HedgeRatioClose:
-        source = cause.tick if isinstance(cause, HedgeRatio) else cause.close
+        source = cause.source
         close = BarClose(
             pair=source.pair,
             seq=source.seq,

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from common.errors import InvariantBroken
 from common.io.lease import Standing
@@ -167,6 +168,12 @@ class Ledger:
     def states(self) -> dict[str, PairState]:
         """The pairs as they were last committed."""
         return {str(pair): self._state_decoder.decode(str(state)) for pair, state in self._database.query("SELECT pair, state FROM pairs")}
+
+    def leave_out(self, states: Mapping[str, PairState]) -> None:
+        """Note that these pairs are not configured: what is read meanwhile, they have missed."""
+        away = {pair: replace(state, away_session=state.session) for pair, state in states.items() if state.away_session != state.session}
+        if away:
+            self.commit(Batch(states=away))
 
     def signals(self) -> list[RiskSignal]:
         """The risk signals that are still needed."""

@@ -169,6 +169,13 @@ class PairState(Part, frozen=True):
     x_funding: FundingClock | None = None
     ended: bool = False
     counts: Counts = Counts()
+    #: The session in which the pair was not in PAIRS for a while, so that its signals of it may have been passed over.
+    away_session: int = -1
+
+    @property
+    def waits_for_ever(self) -> bool:
+        """Whether a record is held until its signal comes: from a recording, unless the pair was away and has missed it."""
+        return self.feed is Feed.RECORDING and (self.session < 0 or self.away_session != self.session)
 
     @property
     def verdict(self) -> Verdict:
@@ -196,11 +203,8 @@ class Where(NamedTuple):
 
 def where(message: HedgeMessage) -> Where:
     """Session, bar, seq and event time of a record."""
-    if isinstance(message, HedgeRatio):
-        tick = message.tick
-        return Where(tick.session, tick.bar, tick.seq, tick.event_time_ns)
-    close = message.close
-    return Where(close.session, close.bar, close.seq, close.end_time_ns)
+    source = message.source
+    return Where(source.session, source.bar, source.seq, message.event_time_ns)
 
 
 def risk_of(signal: RiskSignal) -> Risk:

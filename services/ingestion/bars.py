@@ -1,7 +1,8 @@
 """Ticks and bars of the configured pairs: one gapless sequence a pair, one close a bar and pair."""
 
+import zlib
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -31,12 +32,22 @@ class PairHistory(NamedTuple):
 
 
 class LogState(NamedTuple):
-    """Where the log stands at the start; `open_bar` is None when the next frame opens a new session or the first one."""
+    """Where the log stands at the start; `open_bar` is None when the next frame opens a new session or the first one.
+
+    `pairs` are the configured ones and those that have left, as far as they take part in the newest session.
+    """
 
     epoch: int
     session: int = 0
     open_bar: int | None = None
     pairs: Mapping[str, PairHistory] = {}
+    #: Whether the session in the log is one of another set of pairs, so that it has to end.
+    other_pairs: bool = False
+
+
+def pairs_id(names: Iterable[str]) -> str:
+    """The name of a set of pairs, whatever their order."""
+    return f"{zlib.crc32(','.join(sorted(names)).encode()):08x}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +104,7 @@ class BarKeeper:
         self._first_close = not any(history.last_close for history in log.pairs.values())
         self._pairs = [_recovered(pair, log.pairs.get(str(pair), PairHistory())) for pair in params.pairs]
         self._by_name = {state.name: state for state in self._pairs}
+        self._pairs_id = pairs_id(self._by_name)
         symbols = {symbol for pair in params.pairs for symbol in (pair.y, pair.x)}
         self._of_symbol = {symbol: [state for state in self._pairs if symbol in (state.pair.y, state.pair.x)] for symbol in symbols}
         self._restore_quotes(log)
@@ -225,7 +237,7 @@ class BarKeeper:
         for state in self._pairs:
             self._close(state, bar, marks, end=end)
         if end or self._first_close:
-            self.outputs[-1] = self.outputs[-1]._replace(barrier=True)
+            self._make_last_safe()
         self._first_close = False
 
     def _close(self, state: _PairState, bar: int, marks: Mapping[str, MarkPrice], *, end: bool) -> None:
@@ -243,6 +255,7 @@ class BarKeeper:
             end=end,
             y_mark=marks.get(state.pair.y),
             x_mark=marks.get(state.pair.x),
+            pairs_id=self._pairs_id,
         )
         self.outputs.append(Emission(state.name, close))
         state.next_seq += 1
@@ -267,22 +280,37 @@ class BarKeeper:
                     self.quotes[symbol] = quote
 
     def _complete(self, log: LogState) -> None:
-        """Write the closes that a crash left out in some partitions; a pair without a past joins at the last closed bar."""
-        closes = [history.last_close for name, history in log.pairs.items() if name in self._by_name and history.last_close]
-        if log.open_bar is None or not closes:
+        """Write the closes that a crash left out in some partitions, and end a session of another set of pairs.
+
+        Pairs that have left and pairs that are new take part in that end: so every pair that somebody waits for has a last
+        record in the session, and nobody waits for a bar that a pair never had.
+        """
+        closes = [history.last_close for history in log.pairs.values() if history.last_close]
+        if log.open_bar is None or not (closes or log.other_pairs):
             return
-        through = max(close.bar for close in closes)
+        through = max((close.bar for close in closes), default=log.open_bar)
         newest = [close for close in closes if close.bar == through]
+        ended = any(close.end for close in newest)
         self.marks = marks = _marks_of(newest)
-        for state in self._pairs:
+        last = log.open_bar if log.other_pairs and not ended else through
+        for state in (*self._pairs, *self._left(log)):
             last_close = log.pairs.get(state.name, PairHistory()).last_close
-            first = through if last_close is None else last_close.bar + 1
-            for bar in range(first, through + 1):
-                at_end = bar == through
-                self._close(state, bar, marks if at_end else _NO_MARKS, end=at_end and newest[0].end)
-        if newest[0].end:
+            first = last if last_close is None else last_close.bar + 1
+            for bar in range(first, last + 1):
+                at_end = bar == last and (ended or log.other_pairs)
+                self._close(state, bar, marks if bar == through else _NO_MARKS, end=at_end)
+        if ended or log.other_pairs:
             self.open_bar = None
-            self.ended = True
+            self.ended = ended
+            self._make_last_safe()
+
+    def _left(self, log: LogState) -> Sequence[_PairState]:
+        """Pairs of the log that are no longer configured."""
+        return [_recovered(Pair.parse(name), history) for name, history in log.pairs.items() if name not in self._by_name]
+
+    def _make_last_safe(self) -> None:
+        if self.outputs:
+            self.outputs[-1] = self.outputs[-1]._replace(barrier=True)
 
 
 def _recovered(pair: Pair, history: PairHistory) -> _PairState:

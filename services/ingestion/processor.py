@@ -61,6 +61,8 @@ class IngestionService:
         self._ingestor = Ingestor(self._intake_params(), self._bar_params(), log)
         self._publish(self._ingestor, self._producer)
         self._observer.log("INFO", "took over the log", epoch=log.epoch, session=log.session, open_bar=self._ingestor.bars.open_bar)
+        if log.other_pairs:
+            self._observer.log("WARNING", "the log is of other PAIRS: its session is over, pairs warm up again in a new one", session=log.session)
         self._source.start()
         self._report(self._ingestor, behind=0)
 

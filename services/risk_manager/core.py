@@ -10,7 +10,7 @@ from typing import assert_never
 import msgspec
 
 from common.errors import InvalidRecord
-from common.messages import BarStatus, Changepoint, ChangepointAction, Command, Mark, ModelStatus, RiskSignal, Thresholds, strictest
+from common.messages import BarStatus, Changepoint, ChangepointAction, Command, Feed, Mark, ModelStatus, RiskSignal, Thresholds, strictest
 from common.plausible import require_money, require_thresholds
 from services.risk_manager import changepoint
 from services.risk_manager.halts import latch, obey
@@ -69,6 +69,44 @@ def step(params: Params, state: RiskState, message: Input) -> tuple[RiskState, S
             assert_never(message)
 
 
+def welcome(params: Params, state: RiskState) -> tuple[RiskState, Sequence[RiskSignal]]:
+    """Tell pairs that have joined, or come back, after a bar was closed where the portfolio stands.
+
+    Execution may hold records of bars that were closed without the pair; nothing else would ever let them go.
+    """
+    signals = []
+    memories = dict(state.memories)
+    for pair in params.pairs:
+        if (close := _joined_after(params, state, pair)) is not None:
+            signal = _signal(params, close, pair, _not_there(pair, close.key), memories[pair].view)
+            memories[pair] = msgspec.structs.replace(memories[pair], signal=signal)
+            signals.append(signal)
+    return (msgspec.structs.replace(state, memories=memories), signals) if signals else (state, ())
+
+
+def _joined_after(params: Params, state: RiskState, pair: str) -> Close | None:
+    """The last closed bar, if it was closed without the pair and no signal of it is known or to come."""
+    portfolio, signal = state.portfolio, state.memories[pair].signal
+    known = portfolio.closed is None or pair in portfolio.accounts or any(pair in close.waiting for close in state.closes)
+    if portfolio.closed is None or known or (signal and (signal.session, signal.bar) >= portfolio.closed):
+        return None
+    granted = grants(params.limits, portfolio, params.pairs)
+    return Close(key=portfolio.closed, evidence=portfolio.evidence, grants=granted, commands_through=portfolio.commands_through, waiting=())
+
+
+def _not_there(pair: str, key: BarKey) -> Thresholds:
+    return Thresholds(
+        pair=pair,
+        seq=0,
+        session=key.session,
+        bar=key.bar,
+        bar_status=BarStatus.MISSING,
+        status=ModelStatus.DEGRADED,
+        feed=Feed.RECORDING,
+        reason="the bar was closed before the pair joined",
+    )
+
+
 def _hold_mark(state: RiskState, mark: Mark) -> RiskState:
     if drop_reason(state, mark):
         return state
@@ -99,7 +137,7 @@ def _close_complete(params: Params, state: RiskState) -> RiskState:
     """Close every bar of which each pair has sent its mark, or a later one."""
     if params.recorded:
         return _close_as_recorded(params, params.recorded, state)
-    while all(inbox.marks for inbox in state.inboxes.values()):
+    while (oldest := oldest_mark(state)) and all(inbox.marks or _has_joined(state, pair, oldest) for pair, inbox in state.inboxes.items()):
         state = _close_next(params, state)
     return state
 
@@ -138,7 +176,8 @@ def _close_next(params: Params, state: RiskState) -> RiskState:
     if closed and closed.session == key.session:
         key = BarKey(closed.session, closed.bar + 1)
     marks = _marks_of(state, key)
-    return _close(params, state, key, [pair for pair in params.pairs if pair not in marks and _is_expected(state, pair, key)])
+    expected = (pair for pair in params.pairs if _is_expected(state, pair, key) and not _has_joined(state, pair, oldest))
+    return _close(params, state, key, [pair for pair in expected if pair not in marks])
 
 
 def _marks_of(state: RiskState, key: BarKey) -> dict[str, Mark]:
@@ -161,6 +200,16 @@ def _close(params: Params, state: RiskState, key: BarKey, missing: Sequence[str]
         waiting=tuple(pair for pair in params.pairs if pair in marks or pair in missing),
     )
     return msgspec.structs.replace(state, portfolio=portfolio, inboxes=state.inboxes | used, closes=(*state.closes, close), commands=())
+
+
+def _has_joined(state: RiskState, pair: str, oldest: Mark) -> bool:
+    """Whether the session has begun without the pair, which no mark is due of before the next one.
+
+    From a recording the first close of a session has the marks of all pairs; live, one that is late is missing.
+    """
+    closed = state.portfolio.closed
+    begun = closed is not None and closed.session == oldest.session
+    return begun and oldest.feed is Feed.RECORDING and pair not in state.portfolio.accounts
 
 
 def _is_expected(state: RiskState, pair: str, key: BarKey) -> bool:

@@ -18,7 +18,7 @@ from common.processor import Consumer, Health, Observer, Output, Producer, Recor
 from common.settings import require_writable
 from common.topics import COMMANDS, DEAD_LETTERS, EXECUTIONS, RISK_SIGNALS, VOLATILITY_THRESHOLDS
 from common.trace import NO_TRACE, Trace
-from services.risk_manager.core import GraceOver, Input, step
+from services.risk_manager.core import GraceOver, Input, step, welcome
 from services.risk_manager.desk import Desk, NotRecordedError, Request
 from services.risk_manager.places import Places
 from services.risk_manager.portfolio import BarKey, key_of
@@ -87,7 +87,8 @@ class RiskManagerService:
             require_writable(folder)
             self._store = RiskStore(folder, self._settings.stamp, synchronous=self._synchronous)
             self._audit = tuple(self._store.commands(after=self._store.last_command_id() - AUDIT))
-            self._state = self._store.load(self._params)
+            self._state, signals = welcome(self._params, self._store.load(self._params))
+            self._outputs = [(Output(RISK_SIGNALS, signal.pair, signal), NO_TRACE) for signal in signals]
         self._store.renew()
         self._producer = self._producer or self._transport.producer()
         self._store.publish(self._producer)

@@ -173,7 +173,9 @@ def _result(rule: Rule, finding: Finding, halts: tuple[Halt, ...]) -> RuleResult
 
 
 def _loss(reference_usd: Decimal, equity_usd: Decimal, limit: Decimal, verdict: Verdict) -> Finding:
-    """Measure a loss; a portfolio without positive capital to lose has lost it all."""
+    """Measure a loss; a portfolio without positive capital to lose has lost it all, but one without any account yet has lost nothing."""
+    if reference_usd == equity_usd == 0:
+        return Finding(0.0, float(limit), Verdict.ACTIVE)
     lost = max((reference_usd - equity_usd) / reference_usd, Decimal(0)) if reference_usd > 0 else Decimal(1)
     return Finding(float(lost), float(limit), verdict if lost >= limit else Verdict.ACTIVE)
 

@@ -159,16 +159,21 @@ class Schedule:
 
     def run(self, scenario: Scenario, folder: Path) -> dict[str, Outcome]:
         """Run to the end, whatever happens on the way."""
-        faults = Faults(duplicate=self._duplicates, hold=self._holds, release=self._releases)
-        offline = offline_of(scenario, folder, faults=faults, clock=self._clock)
+        offline = self.offline(scenario, folder)
         self.drive(offline)
         return outcomes(offline)
 
     def drive(self, offline: Offline) -> None:
         """Name the next service each time, and kill one now and then."""
-        offline.run(lambda: self._next(offline))
+        offline.run(lambda: self.pick(offline))
 
-    def _next(self, offline: Offline) -> str:
+    def offline(self, scenario: Scenario, folder: Path) -> Offline:
+        """The services over a broker that does what the seed says."""
+        faults = Faults(duplicate=self._duplicates, hold=self._holds, release=self._releases)
+        return offline_of(scenario, folder, faults=faults, clock=self._clock)
+
+    def pick(self, offline: Offline) -> str:
+        """Kill now and then; returns whose turn it is."""
         if self.kills < MOST_KILLS and self._random.random() < self._kill_chance:
             victim = self._random.choice(self._kill)
             offline.kill(victim)

@@ -175,7 +175,7 @@ def test_no_snapshot_before_the_outputs_are_acknowledged(world: World) -> None:
     [
         (b"\xff not json", "undecodable"),
         (b"{}", "undecodable"),
-        (tick("XXXUSDT-YYYUSDT", 1), "unknown-pair"),
+        (tick("no pair", 1), "invalid-pair"),
         (tick(PAIRS[1], 1), "wrong-partition"),
         (tick(PAIR, 1, bid=0), "no-bid"),
     ],
@@ -192,6 +192,16 @@ def test_sets_aside_what_it_cannot_apply(world: World, value: bytes, reason: str
     assert (letter.reason, letter.payload, letter.length) == (reason, value, len(value))
     assert world.answers() == [(0, 1.0), (2, 2.0)]
     assert world.observer.total("crypto_bot_dead_letters_total", {"source": "ticks", "reason": reason}) == 1
+
+
+def test_passes_over_a_pair_that_has_left(world: World) -> None:
+    """The last records of a pair that is no longer configured are counted, and are no dead letters: nobody has made a mistake."""
+    world.feeder.send(TICKS, "XXXUSDT-YYYUSDT", tick("XXXUSDT-YYYUSDT", 1), partition=world.broker.partition_of(PAIR))
+    world.feed(0)
+    settle(world.service())
+    assert world.dead_letters() == []
+    assert world.answers() == [(0, 1.0)]
+    assert world.observer.total("crypto_bot_records_dropped_total", {"topic": "ticks", "reason": "unconfigured-pair"}) == 1
 
 
 def test_keeps_the_first_part_of_a_large_payload(world: World) -> None:

@@ -38,9 +38,10 @@ def test_a_new_bar_waits_for_the_signal_of_the_bar_before(message: HedgeMessage,
     assert (found.signal.bar if found and found.signal else None) == with_signal_of
 
 
-def test_signals_of_another_session_do_not_release() -> None:
-    """A signal belongs to its session."""
-    assert release(state(), hedge(11, K, 1), signals(K - 1, K, session=2)) is None
+def test_a_signal_belongs_to_its_session() -> None:
+    """One of an older session releases nothing; one of a later session says that no more of this one will come."""
+    assert release(state(), hedge(11, K, 1), signals(K - 1, K, session=0)) is None
+    assert release(state(), hedge(11, K, 1), signals(K - 9, session=2)) == Release(None)
 
 
 @pytest.mark.parametrize("message", [hedge(11, K, 1), close(11, K)], ids=["tick", "close"])

@@ -398,6 +398,38 @@ def test_progress_comes_every_two_hundred_ticks(world: World) -> None:
     assert len(told) >= 2
 
 
+def test_passes_over_a_pair_that_has_left(world: World) -> None:
+    """The last records of a pair that is no longer configured are counted, and are no dead letters."""
+    service = world.start()
+    world.feeder.send(HEDGE_RATIOS, PAIR, encode(of_pair(close(1, FIRST_BAR), "AUSDT-BUSDT")), partition=0)
+    world.feeder.send(RISK_SIGNALS, PAIR, encode(replace(signal(FIRST_BAR), pair="AUSDT-BUSDT")), partition=0)
+    run_dry(service)
+    assert world.written(DEAD_LETTERS) == []
+    assert world.observer.total("crypto_bot_records_dropped_total", {"topic": "hedge-ratios", "reason": "unconfigured-pair"}) == 2
+
+
+def test_a_pair_that_was_away_does_not_wait_for_ever(world: World) -> None:
+    """Back in the session in which it was left out, a pair waits for its signal as a live one does, and says so; in the next session it waits again."""
+    world.feed(close(1, FIRST_BAR))
+    run_dry(world.start())
+    world.kill()
+    everything, world.settings = world.settings, ExecutionSettings(symbols=SYMBOLS, pairs=(OTHER,))
+    world.start()
+    world.kill()
+    world.settings = everything
+    service = world.start()
+    world.feed(close(2, FIRST_BAR + 1))
+    run_dry(service)
+    world.clock.now_ns += 250_000_000
+    run_dry(service)
+    assert [each.bar for each in world.executions() if isinstance(each, HoldExpired)] == [FIRST_BAR + 1]
+    world.feed(close(3, FIRST_BAR, session=2), close(4, FIRST_BAR + 1, session=2))
+    run_dry(service)
+    world.clock.now_ns += 10**12
+    run_dry(service)
+    assert service.health().details["held"] == {PAIR: 1}
+
+
 def test_idle_ticks_write_nothing(world: World) -> None:
     """A tick that changes nothing costs no commit."""
     service = world.start()
@@ -416,8 +448,8 @@ def test_idle_ticks_write_nothing(world: World) -> None:
         pytest.param(HEDGE_RATIOS, b"{", "undecodable", id="broken"),
         pytest.param(HEDGE_RATIOS, encode(RiskHeartbeat(sent_at_ns=1)), "undecodable", id="message of another topic"),
         pytest.param(RISK_SIGNALS, b"\xff", "undecodable", id="broken signal"),
-        pytest.param(RISK_SIGNALS, encode(replace(signal(1), pair="A-B")), "unknown-pair", id="signal of an unknown pair"),
-        pytest.param(HEDGE_RATIOS, encode(of_pair(close(1, 1), "A-B")), "unknown-pair", id="unknown pair"),
+        pytest.param(RISK_SIGNALS, encode(replace(signal(1), pair="A")), "invalid-pair", id="signal of no pair"),
+        pytest.param(HEDGE_RATIOS, encode(of_pair(close(1, 1), "A")), "invalid-pair", id="no pair"),
         pytest.param(HEDGE_RATIOS, encode(hedge(1, 1, 1, y=-1)), "unusable-book", id="negative price"),
         pytest.param(HEDGE_RATIOS, encode(hedge(1, 1, 1)).replace(b'"1000"', b'"NaN"'), "unusable-book", id="not a number"),
         pytest.param(HEDGE_RATIOS, encode(close(1, 1, y_mark=mark_price("NaN", "0.0001", 9))), "unusable-mark", id="mark price not a number"),

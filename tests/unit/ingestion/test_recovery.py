@@ -179,14 +179,89 @@ def test_other_bar_interval() -> None:
     assert [message.seq for message in again.log_of(PAIR)] == list(range(len(again.log_of(PAIR))))
 
 
-def test_new_pair_joins() -> None:
-    """A pair that is configured later begins at the last closed bar and has every close from there."""
-    frames = [book(symbol, T0_MS, 1) for symbol in ("BTCUSDT", "ETHUSDT")]
-    first = Rig(ListSource([*frames, book("ETHUSDT", T0_MS + BAR_MS, 2)], ended=False), FEED="live").run()
-    later = [book(symbol, T0_MS + 3 * BAR_MS, 9) for symbol in ("BTCUSDT", "ETHUSDT")]
-    rig = Rig(ListSource(later, ended=False), first.broker, FEED="live", **THREE).run()
-    assert [close.bar - BAR_0 for close in rig.closes_of(OTHER_PAIR)] == [0, 1, 2]
-    assert [message.seq for message in rig.log_of(OTHER_PAIR)] == [0, 1, 2]
+ONE = {"SYMBOLS": "BTCUSDT,ETHUSDT"}
+
+
+def _books(bar: int, *symbols: str) -> list[Frame]:
+    return [book(symbol, T0_MS + bar * BAR_MS, bar + 1) for symbol in symbols or ("BTCUSDT", "ETHUSDT", "SOLUSDT")]
+
+
+def _story(rig: Rig, pair: str) -> list[tuple[int, int, bool]]:
+    """Session, bar and whether it is the last, of every close."""
+    return [(close.session, close.bar - BAR_0, close.end) for close in rig.closes_of(pair)]
+
+
+def _with_pairs(rig: Rig, environment: dict[str, str], *frames: Frame) -> Rig:
+    """The same log with other settings and frames."""
+    return Rig(ListSource(frames, ended=False), rig.broker, FEED="live", **environment).run()
+
+
+@pytest.mark.parametrize("first_bars", [0, 1, 2])
+def test_new_pair_begins_a_session(first_bars: int) -> None:
+    """A pair that is configured later ends the session for all: it too has that end, and the next frame opens a session of the new set."""
+    frames = [frame for bar in range(first_bars + 1) for frame in _books(bar, "BTCUSDT", "ETHUSDT")]
+    rig = _with_pairs(Rig(ListSource(())), ONE, *frames)
+    rig = _with_pairs(rig, THREE, *_books(9), *_books(10))
+    if not first_bars:  # Nobody has closed a bar yet: the pair joins in time for the first.
+        assert _story(rig, OTHER_PAIR)[0] == _story(rig, PAIR)[0] == (1, 0, False)
+        return
+    assert _story(rig, PAIR) == [*((1, bar, False) for bar in range(first_bars)), (1, first_bars, True), (2, 9, False)]
+    assert _story(rig, OTHER_PAIR) == [(1, first_bars, True), (2, 9, False)]
+
+
+def test_pair_that_leaves_ends_the_session() -> None:
+    """A pair that is no longer configured has its end like all others; when it comes back, its seq goes on."""
+    rig = _with_pairs(Rig(ListSource(())), THREE, *_books(0), *_books(1))
+    rig = _with_pairs(rig, ONE, *_books(2, "BTCUSDT", "ETHUSDT"), *_books(3, "BTCUSDT", "ETHUSDT"))
+    rig = _with_pairs(rig, THREE, *_books(4), *_books(5))
+    assert _story(rig, PAIR) == [(1, 0, False), (1, 1, True), (2, 2, False), (2, 3, True), (3, 4, False)]
+    assert _story(rig, OTHER_PAIR) == [(1, 0, False), (1, 1, True), (2, 3, True), (3, 4, False)]
+    for pair in (PAIR, OTHER_PAIR):
+        assert [message.seq for message in rig.log_of(pair)] == list(range(len(rig.log_of(pair))))
+
+
+def test_wholly_other_pairs_go_on_with_the_session() -> None:
+    """With no pair in common the session of the log still ends and the next one counts on, for its readers know its number."""
+    rig = _with_pairs(Rig(ListSource(())), ONE, *_books(0), *_books(1))
+    rig = _with_pairs(rig, {"SYMBOLS": "BTCUSDT,SOLUSDT"}, *_books(4, "BTCUSDT", "SOLUSDT"), *_books(5, "BTCUSDT", "SOLUSDT"))
+    assert _story(rig, PAIR) == [(1, 0, False), (1, 1, True)]
+    assert _story(rig, OTHER_PAIR) == [(1, 1, True), (2, 4, False)]
+
+
+def test_order_of_pairs_is_no_change() -> None:
+    """The same pairs in another order, or more symbols without pairs, go on in the same session."""
+    rig = _with_pairs(Rig(ListSource(())), THREE | {"PAIRS": f"{PAIR},{OTHER_PAIR}"}, *_books(0), *_books(1))
+    rig = _with_pairs(rig, {"SYMBOLS": "BTCUSDT,ETHUSDT,SOLUSDT,XRPUSDT", "PAIRS": f"{OTHER_PAIR},{PAIR}"}, *_books(2), *_books(3))
+    assert _story(rig, PAIR) == _story(rig, OTHER_PAIR) == [(1, bar, False) for bar in range(3)]
+
+
+@pytest.mark.parametrize("lives", range(12))
+@pytest.mark.parametrize(("first", "second"), [(ONE, THREE), (THREE, ONE)])
+def test_kill_while_the_session_ends(first: dict[str, str], second: dict[str, str], lives: int) -> None:
+    """Killed between any two records of the change: every pair has one end in the old session and the new set begins one together."""
+    rig = _with_pairs(Rig(ListSource(())), first, *_books(0), *_books(1), *_books(2))
+    dying = Rig(ListSource([*_books(5), *_books(6)]), rig.broker, FEED="live", **second)
+    dying.transport = dying.service._transport = _DyingTransport(rig.broker, lives)
+    with pytest.raises(TransportError):
+        dying.run()
+    rig = _with_pairs(rig, second, *_books(7), *_books(8))
+    for pair in (PAIR, OTHER_PAIR):
+        story = _story(rig, pair)
+        assert [close for close in story if close[0] == 1][-1] == (1, 2, True)
+        assert sum(end for session, _, end in story if session == 1) == 1
+        assert [message.seq for message in rig.log_of(pair)] == list(range(len(rig.log_of(pair))))
+    newest = [_story(rig, pair)[-1] for pair in ((PAIR, OTHER_PAIR) if second is THREE else (PAIR,))]
+    assert all(close == newest[0] and close[0] >= 2 for close in newest)
+
+
+def test_log_that_retention_has_emptied() -> None:
+    """Epoch, session and seq go on above all that was ever written, so that no reader takes the new records for old ones."""
+    rig = _with_pairs(Rig(ListSource(())), ONE, *_books(0), *_books(1))
+    before = rig.log_of(PAIR)[-1]
+    for partition, end in MemoryTransport(rig.broker).end_offsets(TICKS).items():
+        rig.broker.truncate(TICKS, partition, end)
+    after = _with_pairs(rig, ONE, *_books(3), *_books(4)).log_of(PAIR)[0]
+    assert (after.epoch > before.epoch, after.session > before.session, after.seq > before.seq) == (True, True, True)
 
 
 def _close(pair: str, seq: int, epoch: int, bar: int = BAR_0) -> BarClose:
@@ -243,7 +318,7 @@ def test_far_back() -> None:
     broker.truncate(TICKS, 0, 1)
     assert _take_over(broker, PAIR).pairs[PAIR].next_seq == 8
     broker.truncate(TICKS, 0, 1500)
-    assert PAIR not in _take_over(broker, PAIR).pairs
+    assert _take_over(broker, PAIR).pairs[PAIR].next_seq > 8, "above whatever it was"
 
 
 def test_foreign_records_are_passed_over() -> None:

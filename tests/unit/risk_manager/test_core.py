@@ -122,6 +122,16 @@ def test_a_pair_that_begins_later_is_not_missing() -> None:
     assert set(verdicts(signals)) == {Verdict.ACTIVE}
 
 
+def test_a_pair_that_joins_is_not_waited_for_before_its_session() -> None:
+    """A session that was begun without a pair closes without it and misses nobody; the next one waits for it."""
+    state, _ = run(params(PAIRS[:2]), bar_of(7, pairs=PAIRS[:2]))
+    joined = msgspec.structs.replace(initial(params()), portfolio=state.portfolio)
+    state, signals = run(params(), bar_of(8, pairs=PAIRS[:2]), joined)
+    assert [(signal.pair, signal.marks_missing) for signal in signals] == [(pair, ()) for pair in PAIRS[:2]]
+    _, signals = run(params(), [mark(pair, 9, session=2) for pair in PAIRS[:2]], state)
+    assert signals == []
+
+
 def test_a_session_may_go_back_in_time() -> None:
     """A new session starts at its own first bar; halts and the high-water mark stay, the detector starts anew."""
     alarmed = params(changepoint=changepoint.Params(expected_run_bars=20, window_bars=10, alarm_mass=0.21, flatten_after_bars=1))

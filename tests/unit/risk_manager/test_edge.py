@@ -16,7 +16,7 @@ from common.errors import ConfigurationError, LeaseLost, TransportError
 from common.io.memory import Faults, MemoryBroker, MemoryTransport
 from common.io.metrics import RecordingObserver
 from common.market import NANOSECONDS
-from common.messages import Command, CommandKind, DeadLetter, Feed, Mark, Progress, RiskHeartbeat, RiskSignal, Thresholds, Verdict
+from common.messages import BarStatus, Command, CommandKind, DeadLetter, Feed, Mark, Progress, RiskHeartbeat, RiskSignal, Thresholds, Verdict
 from common.metrics import COMMON_METRICS
 from common.settings import Secret
 from common.topics import COMMANDS, DEAD_LETTERS, EXECUTIONS, RISK_SIGNALS, VOLATILITY_THRESHOLDS
@@ -246,7 +246,7 @@ def test_a_topic_made_anew_is_read_from_its_beginning(world: World) -> None:
 
 
 def test_a_changed_set_of_pairs_goes_on(world: World) -> None:
-    """A pair that is dropped from the settings holds up nothing; one that joins starts with its first mark."""
+    """A pair that is dropped from the settings holds up nothing; one that joins hears where the portfolio stands, and starts with its first mark."""
     world.write_bar(7)
     settle(world.service())
     world.service().stop()
@@ -259,7 +259,12 @@ def test_a_changed_set_of_pairs_goes_on(world: World) -> None:
     service = world.service()
     world.write(*(mark(pair, 9) for pair in PAIRS), *(thresholds(pair, 9) for pair in PAIRS))
     settle(service)
-    assert [(signal.bar, signal.verdict) for signal in world.signals()[5:]] == [(9, Verdict.ACTIVE)] * 3
+    joined = [signal for signal in world.signals() if (signal.bar, signal.pair) == (8, PAIRS[0])]
+    assert [(signal.verdict, signal.thresholds.bar_status) for signal in joined] == [(Verdict.REDUCE_ONLY, BarStatus.MISSING)]
+    assert [(signal.bar, signal.verdict) for signal in world.signals()[6:]] == [(9, Verdict.ACTIVE)] * 3
+    service.stop()
+    settle(world.service())
+    assert len(world.signals()) == 9, "and hears it once"
 
 
 def test_records_that_retention_has_taken_are_gone_without(world: World) -> None:

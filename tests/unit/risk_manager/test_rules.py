@@ -37,6 +37,7 @@ def alarm(action: ChangepointAction) -> dict[str, Any]:
         ("drawdown", {"equity_usd": Decimal(90_000), "day_start_usd": Decimal(90_000)}, 0.1, FLATTEN),
         ("drawdown", {"equity_usd": Decimal("89999.99"), "day_start_usd": Decimal(90_000)}, 0.1000001, FLATTEN),
         ("drawdown", {"equity_usd": Decimal(1), "high_water_mark_usd": Decimal(0), "day_start_usd": Decimal(1)}, 1.0, FLATTEN),
+        ("drawdown", {"equity_usd": Decimal(0), "high_water_mark_usd": Decimal(0), "day_start_usd": Decimal(0)}, 0.0, ACTIVE),
         ("daily-loss", {"equity_usd": Decimal("95000.01")}, 0.0499999, ACTIVE),
         ("daily-loss", {"equity_usd": Decimal(95_000)}, 0.05, HALTED),
         ("daily-loss", {"equity_usd": Decimal("94999.99")}, 0.0500001, HALTED),
