@@ -3,7 +3,8 @@
 python -m scripts.bench.scale_out [--bootstrap HOST:PORT]
 
 Three filters and two volatility services share the pairs; one of each is added, one killed, one stopped. Then, anew, one of
-each of two stands still for longer than its session and wakes up beside its successor. After each event it prints the longest
+each of two stands still for longer than its session and wakes up beside its successor; and the only one of each stands still
+while another takes its place under its name. After each event it prints the longest
 that a tick waited for its hedge ratio and a bar's close for its thresholds; at the end every answer must be there once or in
 equal copies, in order, as one undisturbed instance would have given it.
 
@@ -20,7 +21,7 @@ if __name__ == "__main__" and not __package__:
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from common.errors import ConfigurationError, CryptoBotError
-from scripts.bench.model_run import GARCH, KALMAN, ModelRun, Plan, model_run, pair_names
+from scripts.bench.model_run import GARCH, KALMAN, ModelRun, Plan, model_run, pair_names, wait_until
 from scripts.bench.resources import machine
 from scripts.bench.servers import broker
 from services.garch_volatility.worker import use_one_thread
@@ -64,6 +65,30 @@ def stand_still(run: ModelRun) -> None:
     run.feed.stop()
 
 
+def take_the_place(run: ModelRun) -> None:
+    """Pause the only replica of each service, start another under its name, and let the older go on: it has to end."""
+    paused = [run.add(service, instance="only") for service in run.running]
+    run.begin()
+    for replica in paused:
+        replica.signal(signal.SIGSTOP)
+    run.event("another of the same name")
+    for service in run.running:
+        run.running[service] = []
+        run.add(service, instance="only")
+    run.settle()
+    run.event("they wake up")
+    for replica in paused:
+        replica.signal(signal.SIGCONT)
+    for replica in paused:
+        wait_until(lambda replica=replica: not replica.is_running, f"the end of the replaced {replica.service}")  # type: ignore[misc]
+        if "does another replica have the same INSTANCE?" not in replica.log:
+            raise CryptoBotError(f"the replaced {replica.service} does not say why it ended: {replica.log[-500:]}")
+    run.feed.stop()
+
+
+SCENARIOS = (come_and_go, stand_still, take_the_place)
+
+
 def play(bootstrap: str, scenario: Callable[[ModelRun], None], say: Callable[[str], None]) -> list[str]:
     """One scenario on topics of its own; returns what is wrong with the answers."""
     with model_run(bootstrap, PLAN) as run:
@@ -77,14 +102,14 @@ def play(bootstrap: str, scenario: Callable[[ModelRun], None], say: Callable[[st
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Play both; returns the exit status."""
+    """Play them all; returns the exit status."""
     options = _parser().parse_args(arguments)
     use_one_thread()
     about = machine()
     say(f"{about['cpu']}, {about['cores']} cores, load before {about['load_before']}")
     try:
         with broker(options.bootstrap) as bootstrap:
-            problems = [problem for scenario in (come_and_go, stand_still) for problem in play(bootstrap, scenario, say)]
+            problems = [problem for scenario in SCENARIOS for problem in play(bootstrap, scenario, say)]
     except ConfigurationError as error:
         say(*error.problems, to_errors=True)
         return 2
