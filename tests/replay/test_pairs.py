@@ -24,7 +24,7 @@ CHANGES = {
     "one less": [(ETH, SOL), (ETH,)],
     "away and back": [(ETH, SOL), (ETH,), (ETH, SOL)],
     "all others": [(ETH,), (SOL, LTC)],
-    "to and fro": [(ETH, SOL), (SOL, LTC), (ETH,), (ETH, SOL, LTC)],
+    "there and back": [(ETH, SOL), (SOL, LTC), (ETH,), (ETH, SOL, LTC)],
 }
 #: Turns without a record after which a run counts as standing still.
 PATIENCE_TURNS = 4000
