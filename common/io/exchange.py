@@ -16,20 +16,20 @@ from common.settings import Market
 _TIMEOUT_S = 10.0
 
 
-def _client(rest_url: str) -> Any:
+def _client(rest_url: str, timeout_s: float) -> Any:
     """A client whose addresses are its own class attributes, so that no other client in this process changes."""
     addresses = {"API_URL": f"{rest_url}/api", "FUTURES_URL": f"{rest_url}/fapi"}
-    return type("AddressedClient", (Client,), addresses)(requests_params={"timeout": _TIMEOUT_S}, ping=False)
+    return type("AddressedClient", (Client,), addresses)(requests_params={"timeout": timeout_s}, ping=False)
 
 
 class ExchangeClient:
     """Rules and time of one market; asks once, never tries again by itself."""
 
-    def __init__(self, market: Market, rest_url: str) -> None:
+    def __init__(self, market: Market, rest_url: str, *, timeout_s: float = _TIMEOUT_S) -> None:
         """`rest_url` is scheme and host, such as `https://fapi.binance.com` or `http://127.0.0.1:8010`."""
         self._market = market
         self._url = rest_url.rstrip("/")
-        self._client = _client(self._url)
+        self._client = _client(self._url, timeout_s)
 
     def rules(self, symbols: Sequence[str]) -> dict[str, SymbolRules]:
         """The rules of these symbols; raises ConfigurationError for one that the exchange does not have."""
