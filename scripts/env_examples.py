@@ -19,7 +19,7 @@ WIDTH = 120
 FROM_SHELL = "docker/from-shell.env"
 
 #: What the image or Compose sets for each container; an env file is read by all containers and cannot.
-SET_BY_IMAGES = ("DATA_DIR", "HTTP_HOST", "HTTP_PORT", "INSTANCE", "KAFKA_ALONE", "KAFKA_FETCH_WAIT_MAX_MS", "SIMULATOR_PORT")
+SET_BY_IMAGES = ("DATA_DIR", "HTTP_HOST", "HTTP_PORT", "INSTANCE", "KAFKA_ALONE", "KAFKA_FETCH_WAIT_MAX_MS", "SIMULATOR_PORT", "SIMULATOR_STATE_DIR")
 
 #: What the Compose files themselves ask for: default and meaning.
 COMPOSE_VARIABLES: Mapping[str, tuple[str, str]] = {

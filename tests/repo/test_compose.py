@@ -131,6 +131,7 @@ def test_start_waits_for_health(made: dict[str, Any]) -> None:
 def test_networks(made: dict[str, Any]) -> None:
     """All meet in a network without a way out; only what publishes a port or speaks with the world is elsewhere too."""
     assert made["networks"]["crypto-bot-network"]["internal"]
+    assert made["networks"]["edge"]["driver_opts"] == {"com.docker.network.bridge.enable_ip_masquerade": "false"}
     members = {name: set(service["networks"]) for name, service in made["services"].items()}
     assert all("crypto-bot-network" in networks for networks in members.values())
     assert {name for name, networks in members.items() if "egress" in networks} == {"ingestion-service", "execution-service", "alertmanager", "gateway"}

@@ -1,0 +1,105 @@
+"""One whole stack on a real engine, under a project, ports and volumes of its own."""
+
+import json
+import os
+import socket
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from scripts.env_examples import COMPOSE_VARIABLES
+from tests.repo.tree import ROOT
+
+PROJECT = "crypto-bot-test"
+REHEARSAL = ROOT.parent / "shared" / "rehearsal"
+PORTS = [name for name in COMPOSE_VARIABLES if name.endswith("_PORT")]
+
+
+def run(*command: str | Path, environment: Mapping[str, str] | None = None, timeout_s: float = 600.0) -> str:
+    """Run a command in the project; what it prints, and an assertion with its last words when it fails."""
+    ran = subprocess.run(command, cwd=ROOT, env={**os.environ, **(environment or {})}, capture_output=True, text=True, check=False, timeout=timeout_s)
+    assert ran.returncode == 0, f"{' '.join(map(str, command))}: {(ran.stdout + ran.stderr)[-3000:]}"
+    return ran.stdout
+
+
+def answers(*command: str) -> bool:
+    """Whether a command ends well."""
+    try:
+        return subprocess.run(command, capture_output=True, check=False, timeout=60).returncode == 0
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+
+
+def require_engine() -> None:
+    """Have an engine or skip; never touch a stack that is somebody's."""
+    if os.environ.get("TEST_LEVEL") != "all":
+        pytest.skip("needs a Docker engine: set TEST_LEVEL=all")
+    if not answers("docker", "info") and not ((REHEARSAL / "engine.sh").exists() and answers(str(REHEARSAL / "engine.sh"), "up")):
+        pytest.skip("needs a Docker engine: none answers, and none can be started here")
+    if not answers("docker", "compose", "version"):
+        pytest.skip("needs Docker Compose (the plugin `docker compose`): there is none here")
+    theirs = run("docker", "ps", "--all", "--filter", "name=^crypto-bot-", "--format", "{{.Names}}").split()
+    if theirs:
+        pytest.fail(f"a crypto-bot stack that these tests did not start is there ({', '.join(theirs)}): stop it with `docker compose down` first")
+
+
+def eventually(found: Callable[[], bool], within_s: float) -> bool:
+    """Ask again and again until it is so; False when it is not in time."""
+    give_up_at = time.monotonic() + within_s
+    while not found():
+        if time.monotonic() > give_up_at:
+            return False
+        time.sleep(0.5)
+    return True
+
+
+class Stack:
+    """The base file alone, its simulator sped up."""
+
+    def __init__(self) -> None:
+        self.ports = dict(zip(PORTS, _free_ports(len(PORTS)), strict=True))
+        self.environment = {**{name: str(port) for name, port in self.ports.items()}, "COMPOSE_PROJECT_NAME": PROJECT, "SIMULATOR_SPEED": "600"}
+
+    def compose(self, *arguments: str) -> str:
+        """Run `docker compose` on this stack, with the files of development."""
+        return run("docker", "compose", "--file", "docker-compose.yml", *arguments, environment=self.environment)
+
+    def get(self, port: str, path: str) -> Any:
+        """Ask one of the published ports; None while nobody answers, or not as hoped."""
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.ports[port]}{path}", timeout=5) as response:
+                return json.loads(response.read() or b"null")
+        except (urllib.error.URLError, OSError, ValueError):
+            return None
+
+    def metric(self, query: str) -> list[dict[str, Any]]:
+        """What Prometheus knows."""
+        answer = self.get("PROMETHEUS_PORT", f"/api/v1/query?query={urllib.request.quote(query)}")  # type: ignore[attr-defined]
+        return list(answer["data"]["result"]) if answer else []
+
+    def memory_bytes(self) -> float:
+        """Memory that all containers use together."""
+        names = self.compose("ps", "--quiet").split()
+        used = run("docker", "stats", "--no-stream", "--format", "{{.MemUsage}}", *names).splitlines()
+        return sum(_bytes(line.split(" / ")[0]) for line in used)
+
+
+def _bytes(text: str) -> float:
+    for unit, factor in (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10), ("B", 1)):
+        if text.endswith(unit):
+            return float(text.removesuffix(unit)) * factor
+    raise ValueError(f"{text!r} is no amount of memory")
+
+
+def _free_ports(count: int) -> list[int]:
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [each.getsockname()[1] for each in sockets]
+    for each in sockets:
+        each.close()
+    return ports
