@@ -472,11 +472,22 @@ class CommandApplied(Execution, frozen=True, tag="command-applied"):
     kind: "CommandKind"
 
 
+class StopCause(StrEnum):
+    """Why a pair takes no new exposure although its signal would let it."""
+
+    DEAD_LETTERS = "dead-letters"
+    OLD_DATA = "old-data"
+
+
 class ExposureStop(Execution, frozen=True, tag="exposure-stop"):
-    """Too much of what execution reads cannot be used, or no longer: a pair takes no new exposure, or may again; `seq` is the last tick before it."""
+    """Too much of what execution reads cannot be used, or a live tick is too old by the clock: a pair takes no new exposure, or may again.
+
+    `seq` is the last tick before it. Each cause is stopped and lifted by itself.
+    """
 
     stopped: Annotated[bool, _doc("no new exposure from the next tick on; false when it is allowed again")]
     reason: Annotated[str, _doc("what was measured, against which limit; empty when it is allowed again")]
+    cause: Annotated[StopCause, _doc("what is wrong, or was")] = StopCause.DEAD_LETTERS
 
 
 class Progress(Message, frozen=True, tag="progress"):

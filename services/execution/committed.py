@@ -32,7 +32,7 @@ class Committed:
         if isinstance(fact, HoldExpired):
             return processor.expire(params, state, fact.bar)
         if isinstance(fact, ExposureStop):
-            return processor.limit_exposure(params, state, stopped=fact.stopped, reason=fact.reason)
+            return processor.limit_exposure(params, state, stopped=fact.stopped, reason=fact.reason, cause=fact.cause)
         command = Command(id=fact.command_id, target=PORTFOLIO, kind=fact.kind, who="", why="", issued_at_ns=0)
         return processor.obey(params, state, command)
 

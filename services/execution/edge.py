@@ -109,7 +109,8 @@ class ExecutionService:
         states = self._ledger.states()
         _require_no_orphans(params, states)
         self._ledger.leave_out({pair: state for pair, state in states.items() if pair not in params})
-        self._engine = Engine(params, states, self._ledger.signals(), self._settings.max_signal_wait_ms * 1_000_000, self._committed)
+        wait_ns, age_ns = self._settings.max_signal_wait_ms * 1_000_000, self._settings.max_data_age_ms * 1_000_000
+        self._engine = Engine(params, states, self._ledger.signals(), wait_ns, self._committed, age_ns)
         stop = next((state.exposure_stop for state in states.values() if state.exposure_stop), "")
         self._unusable = DeadLetterShare(self._settings.dead_letter_limit, exceeded=bool(stop))
         self._limit_exposure(stop)

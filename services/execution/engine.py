@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from common.errors import InvalidRecord
 from common.market import Pair
-from common.messages import PORTFOLIO, Command, Execution, HedgeRatio, HedgeRatioClose, RiskSignal
+from common.messages import PORTFOLIO, Command, Execution, Feed, HedgeRatio, HedgeRatioClose, RiskSignal, StopCause
 from common.plausible import require_books, require_estimate, require_marks, require_signal
 from common.trace import NO_TRACE, Trace
 from services.execution import processor
@@ -17,15 +17,21 @@ from services.execution.state import PairState, Params, initial_state, where
 class Engine:
     """The pairs' states and queues; what it has done since the last `taken` is in its public fields."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 - what it starts from, and its limits by the clock
         self,
         params: Mapping[str, Params],
         states: Mapping[str, PairState],
         signals: Iterable[RiskSignal],
         max_wait_ns: int,
         committed: Committed | None = None,
+        max_age_ns: int = 0,
     ) -> None:
-        """With `committed` it replays: live holds end, and commands act, where the record says so."""
+        """With `committed` it replays: live holds end, and commands act, where the record says so.
+
+        Live, a tick that was read more than `max_age_ns` ago gives no new exposure; 0 sets no limit.
+        """
+        self._max_age_ns = max_age_ns
+        self._now_ns = 0
         self.params = params
         self._committed = committed
         self.states = {pair: states.get(pair) or initial_state(each) for pair, each in params.items()}
@@ -102,6 +108,7 @@ class Engine:
 
     def advance(self, now_ns: int) -> None:
         """Process every record that need not wait."""
+        self._now_ns = now_ns
         for pair in self._touched:
             self._drain(pair)
         self._touched.clear()
@@ -178,12 +185,29 @@ class Engine:
             if released is None:
                 return
             held = queue.pop()
+            self._watch_age(pair, held)
             try:
                 self._step(pair, held, released.signal)
             except (ArithmeticError, ValueError) as error:
                 # The step is pure, so the state is as it was before the record.
                 self.refused.append((pair, held, InvalidRecord("not-computable", f"{type(error).__name__}: {error}")))
             self._apply_committed(pair)
+
+    def _watch_age(self, pair: str, held: Held) -> None:
+        """Live: stop new exposure before a tick that is too old, allow it again before one of half that age.
+
+        A backlog after somebody was away is old; what it would have been right to enter then may be wrong by now.
+        """
+        state, read_at_ns = self.states[pair], held.trace.read_at_ns
+        if not self._max_age_ns or self._committed is not None or not read_at_ns or state.feed is not Feed.LIVE:
+            return
+        age_ns = self._now_ns - read_at_ns
+        if age_ns > (self._max_age_ns // 2 if state.old_data else self._max_age_ns):
+            if not state.old_data:
+                reason = f"read {age_ns / 1e6:.0f} ms ago, the limit is {self._max_age_ns / 1e6:g} ms"
+                self._apply(pair, processor.limit_exposure(self.params[pair], state, stopped=True, reason=reason, cause=StopCause.OLD_DATA))
+        elif state.old_data:
+            self._apply(pair, processor.limit_exposure(self.params[pair], state, stopped=False, reason="", cause=StopCause.OLD_DATA))
 
     def _apply_committed(self, pair: str) -> None:
         """A replay: what the record says happened between the last record and the next."""

@@ -22,6 +22,9 @@ METRICS = (
     Metric("crypto_bot_equity_usd", MetricKind.GAUGE, "equity of a pair at the last bar close", ("pair",)),
     Metric("crypto_bot_gross_exposure_usd", MetricKind.GAUGE, "gross exposure of a pair at the last bar close", ("pair",)),
     Metric("crypto_bot_records_held_total", MetricKind.COUNTER, "records that had to wait for a risk signal beyond the turn that read them"),
+    Metric(
+        "crypto_bot_exposure_stops_total", MetricKind.COUNTER, "times new exposure was stopped: records that cannot be used, ticks too old", ("pair", "cause")
+    ),
     Metric("crypto_bot_exposure_stopped", MetricKind.GAUGE, "1 while too much of what is read cannot be used and no new exposure is taken"),
     Metric("crypto_bot_lease_epoch", MetricKind.GAUGE, "epoch under which this replica writes the ledger; 0 as standby"),
     Metric("crypto_bot_held_records", MetricKind.GAUGE, "records that wait for a risk signal"),

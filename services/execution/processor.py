@@ -17,6 +17,7 @@ from common.messages import (
     Mark,
     PositionState,
     RiskSignal,
+    StopCause,
     Tick,
     Verdict,
     strictest,
@@ -86,13 +87,16 @@ def obey(params: Params, state: PairState, command: Command) -> tuple[PairState,
     return change.state, change.outputs
 
 
-def limit_exposure(params: Params, state: PairState, *, stopped: bool, reason: str) -> tuple[PairState, Sequence[Execution]]:
-    """Stop new exposure, or allow it again; what works towards some is cancelled at the next tick."""
-    if bool(state.exposure_stop) is stopped:
+def limit_exposure(
+    params: Params, state: PairState, *, stopped: bool, reason: str, cause: StopCause = StopCause.DEAD_LETTERS
+) -> tuple[PairState, Sequence[Execution]]:
+    """Stop new exposure, or allow it again as far as this cause goes; what works towards some is cancelled at the next tick."""
+    field = "exposure_stop" if cause is StopCause.DEAD_LETTERS else "old_data"
+    if bool(getattr(state, field)) is stopped:
         return state, ()
     change = Change(params, state, _after(state))
-    change.set(exposure_stop=reason if stopped else "")
-    change.emit(ExposureStop, stopped=stopped, reason=reason)
+    change.set(**{field: reason if stopped else ""})
+    change.emit(ExposureStop, stopped=stopped, reason=reason, cause=cause)
     return change.state, change.outputs
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from common.messages import CommandApplied, Decision, Execution, Fill, HoldExpired, Mark, OrderEvent, OrderStatus, RoundTrip
+from common.messages import CommandApplied, Decision, Execution, ExposureStop, Fill, HoldExpired, Mark, OrderEvent, OrderStatus, RoundTrip
 from common.processor import Observer
 
 
@@ -30,6 +30,8 @@ def _count(observer: Observer, output: Execution) -> None:
             observer.count("crypto_bot_unhedged_usd_seconds_total", float(output.unhedged_usd_seconds), pair=pair)
         case HoldExpired():
             observer.count("crypto_bot_holds_expired_total", pair=pair)
+        case ExposureStop(stopped=True):
+            observer.count("crypto_bot_exposure_stops_total", pair=pair, cause=output.cause)
         case _:
             pass
 

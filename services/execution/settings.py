@@ -48,6 +48,8 @@ class ExecutionSettings(Settings, frozen=True, kw_only=True):
     borrow_bps_per_day: Annotated[Decimal, setting("cost of borrowing with PAPER_SHORTS=borrow, bps of notional a day", "3", ge=0)] = Decimal(3)
     max_signal_wait_ms: Annotated[int, setting("live: longest wait for the risk signal of the previous bar, ms", "250", ge=0)] = 250
 
+    max_data_age_ms: Annotated[int, setting("live: oldest tick that new exposure may rest on, since its first frame was read, ms", "500", ge=1)] = 500
+
     def problems(self) -> list[str]:
         """Adds the rules of trading."""
         found = Settings.problems(self)

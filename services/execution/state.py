@@ -157,6 +157,8 @@ class PairState(Part, frozen=True):
     gap_bar: int | None = None
     #: Why the pair takes no new exposure, whatever the bar; empty while it may.
     exposure_stop: str = ""
+    #: How old the last tick was, live, when that was too old for new exposure; empty otherwise.
+    old_data: str = ""
     #: What a command asks for before a signal carries it.
     own_verdict: Verdict = Verdict.ACTIVE
     last_command_id: int = 0
@@ -181,7 +183,7 @@ class PairState(Part, frozen=True):
     def verdict(self) -> Verdict:
         """What may be done now: the strictest of the signal, a command not yet in it, and what keeps this bar or the pair from new exposure."""
         verdict = strictest(self.own_verdict, self.risk.verdict) if self.risk else self.own_verdict
-        kept = self.hold is not Hold.NONE or bool(self.exposure_stop) or self.gap_bar == self.bar
+        kept = self.hold is not Hold.NONE or bool(self.exposure_stop or self.old_data) or self.gap_bar == self.bar
         if kept and verdict is Verdict.ACTIVE:
             verdict = Verdict.REDUCE_ONLY
         return verdict

@@ -254,6 +254,11 @@ def _dead_letters(at: Look) -> Measured:
     return Measured(not at.state.exposure_stop, at.state.exposure_stop or "few", "few")
 
 
+def _data_age(at: Look) -> Measured:
+    """Live: time since the tick was read from the socket."""
+    return Measured(not at.state.old_data, at.state.old_data or "young", "young")
+
+
 def _thresholds(at: Look) -> Measured:
     """Status of the filter and of the volatility model."""
     volatility = at.risk.thresholds.status if at.risk else ModelStatus.WARMING
@@ -339,6 +344,7 @@ GATES: tuple[tuple[str, Callable[[Look], Measured]], ...] = (
     ("hold", _hold),
     ("sequence", _sequence),
     ("dead-letters", _dead_letters),
+    ("data-age", _data_age),
     ("thresholds", _thresholds),
     ("leg-age", _leg_age),
     ("entry-z", _entry_z),

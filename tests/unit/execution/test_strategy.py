@@ -49,6 +49,7 @@ SINGLE_BLOCKERS = [
     pytest.param("hold", Case(state={"hold": Hold.EXPIRED}), id="signal late"),
     pytest.param("sequence", Case(state={"gap_bar": BAR}), id="a record of this bar is missing"),
     pytest.param("dead-letters", Case(state={"exposure_stop": "5 of the last 20 records"}), id="too many dead letters"),
+    pytest.param("data-age", Case(state={"old_data": "read 900 ms ago"}), id="read too long ago"),
     pytest.param("thresholds", Case(books={"status": ModelStatus.DEGRADED}), id="filter degraded"),
     pytest.param("thresholds", Case(risk=with_thresholds(status=ModelStatus.WARMING)), id="volatility warming"),
     pytest.param("leg-age", Case(books={"x_age_s": 2.001}), id="x stale"),
