@@ -204,6 +204,7 @@ class ExecutionService:
             elif record.topic == COMMANDS:
                 self._engine.take_command(message)
             elif isinstance(message, RiskHeartbeat):
+                self._unusable.count_heartbeat()
                 return
             elif self._engine.take_signal(message):
                 self._batch.signals.append((message, record.value))

@@ -38,6 +38,18 @@ def test_only_the_last_records_count() -> None:
     assert share.describe().startswith("0 of the last 1000")
 
 
+def test_a_window_without_a_bad_record_ends_it_even_by_heartbeats() -> None:
+    """Where little is traded a flood is over a thousand records of any kind after its last one, and then counts no more."""
+    share = counted(bad=LEAST, good=0)
+    for _ in range(WINDOW - 1):
+        share.count_heartbeat()
+    assert share.exceeded
+    share.count_heartbeat()
+    assert not share.exceeded
+    assert not counted(bad=4, good=0, share=share).exceeded
+    assert counted(bad=1, good=0, share=share).exceeded
+
+
 def test_a_restart_does_not_lift_it() -> None:
     """What a predecessor left holds until a hundred records have been seen."""
     share = counted(bad=0, good=LEAST - 1, share=DeadLetterShare(0.05, exceeded=True))
