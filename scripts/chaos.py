@@ -55,7 +55,7 @@ def main(arguments: Sequence[str]) -> int:
     acts = draw(asked.seed, asked.minutes, with_broker=not asked.bootstrap)
     _say(f"chaos: seed {asked.seed}, {asked.minutes:g} minutes")
     for act in acts:
-        _say(f"act {act.number}: {act.length_s:.0f} s of {act.feed}, {act.story}", *(f"  {fault}" for fault in act.faults))
+        _say(str(act), *(f"  {fault}" for fault in act.faults))
     if asked.plan:
         return PASSED
     stopping = Event()

@@ -17,6 +17,15 @@ use_one_thread()
 KAFKA_SCRIPT = Path(__file__).parents[2] / "shared" / "rehearsal" / "kafka.sh"
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Show what tests have measured: each says it with `record_property("says", ...)`, whatever worker it ran in."""
+    calls = [report for reports in terminalreporter.stats.values() for report in reports if getattr(report, "when", "") == "call"]
+    if said := [str(value) for report in calls for name, value in report.user_properties if name == "says"]:
+        terminalreporter.section("what was measured")
+        for line in said:
+            terminalreporter.write_line(line)
+
+
 @pytest.fixture(scope="session")
 def mock_broker() -> Iterator[MockBroker]:
     """One broker of librdkafka for the whole run; tests make topics of their own."""

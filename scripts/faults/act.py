@@ -26,8 +26,8 @@ READY_TIMEOUT_S = 180.0
 RECOVERY_TIMEOUT_S = 180.0
 #: From the end of the recording to the last mark and signal.
 END_TIMEOUT_S = 180.0
-#: A kill that finds its victim idle waits so long for work: while another fault keeps it idle.
-WORK_PATIENCE_S = 20.0
+#: A kill that finds its victim idle, as another fault may have left it, waits so long for work.
+WORK_PATIENCE_S = 45.0
 _LOOK_S = 0.1
 _PARTITIONS = 6
 #: Records of an act are compared in full: none may go before.
@@ -62,6 +62,7 @@ class ActRun:
             stack.callback(self._delete_topics, transport)
             self._environment = environment_of(self._options, self._stage.bootstrap, self._stage.registry.url, self._folder, LIVELY)
             self._environment |= {"TOPIC_PREFIX": self._prefix, "KAFKA_STARTUP_TIMEOUT_SECONDS": "120", **PACE[self._act.feed]}
+            self._environment["FEED"] = "live" if self._act.live else "recording"
             processes = processes_of(self._options, self._environment, self._folder / "logs")
             self._processes = {process.name: process for process in processes}
             self._watch = DecisionWatch(transport, self._options.pairs)
@@ -162,10 +163,10 @@ class ActRun:
         registry.kill()
         decided = self._watch.decided
         self._stage.stopping.wait(fault.away_s)
-        if self._watch.decided == decided and not self._broker_away.is_set() and len(self._pending) == 1:
-            self._outcome.problems.append(f"nothing was decided in the {fault.away_s:.1f} s without Redis")
         registry.start()
         registry.wait_up(self._stage.stopping)
+        if self._watch.decided == decided and not self._broker_away.is_set() and len(self._pending) == 1:
+            self._outcome.problems.append("nothing was decided while Redis was away")
         while not registry.services() and not self._stage.stopping.wait(_LOOK_S):
             pass
         back.set()
@@ -176,7 +177,14 @@ class ActRun:
             return False
         if fault.victim in {BROKER, REDIS}:
             return not any(recovery.done.fault.victim == fault.victim for recovery in self._pending)
-        return self._now_s() > fault.at_s + WORK_PATIENCE_S or self._in_flight(fault.victim) != 0
+        if self._now_s() > fault.at_s + WORK_PATIENCE_S:
+            return True
+        in_flight = self._in_flight(fault.victim)
+        # While the broker is away nothing can be told: good for a second kill, not for one that has to be proven.
+        return self._was_hit_at_work(fault.victim) if in_flight is None else in_flight > 0
+
+    def _was_hit_at_work(self, victim: str) -> bool:
+        return any(done.in_flight and done.fault.victim == victim for done in self._outcome.done)
 
     def _in_flight(self, victim: str) -> int | None:
         """Of a consumer its own work, of all others what is on its way through the pipeline."""

@@ -65,6 +65,14 @@ class Act(NamedTuple):
     length_s: float
     faults: tuple[Fault, ...]
 
+    @property
+    def live(self) -> bool:
+        """Whether the recording is played as a live feed: holds expire and marks come late, and a replay must know."""
+        return self.story is Story.REPLAY and self.feed is Feed.TICKS
+
+    def __str__(self) -> str:
+        return f"act {self.number}: {self.length_s:.0f} s of {'live ' if self.live else ''}{self.feed}, {self.story}"
+
 
 def draw(seed: int, minutes: float, *, with_broker: bool = True) -> tuple[Act, ...]:
     """Draw the acts: `minutes` of faults in all, at least one act of each story; without a broker of one's own it is left alone."""

@@ -28,6 +28,8 @@ LIVELY: Mapping[str, str] = {
 }
 #: Klines wait for the pipeline, so work is always in flight; ticks come on time, so a backlog is worked off.
 SPEEDS = {Feed.KLINES: "max", Feed.TICKS: "4"}
+#: A live feed goes on while the pipeline is away, and the recording must outlast the faults.
+LONG_LIVE_SPEED, LONG_S = "2", 20.0
 #: A short lead, so that the end of an act is near the last fault.
 PACE: Mapping[Feed, Mapping[str, str]] = {Feed.KLINES: {"LEAD_TICKS": "40"}, Feed.TICKS: {"LEAD_TICKS": "300"}}
 PAIRS = {Feed.KLINES: "ETHUSDT-BTCUSDT,SOLUSDT-BTCUSDT,BNBUSDT-BTCUSDT,LTCUSDT-BTCUSDT,XRPUSDT-ETHUSDT", Feed.TICKS: "ETHUSDT-BTCUSDT"}
@@ -46,7 +48,8 @@ class Stage(NamedTuple):
 
     def options(self, act: Act) -> Options:
         """The embedded run's options for an act."""
-        arguments = ["--data", act.feed, "--pairs", PAIRS[act.feed], "--speed", SPEEDS[act.feed], "--base-port", str(self.base_port)]
+        speed = LONG_LIVE_SPEED if act.live and act.length_s > LONG_S else SPEEDS[act.feed]
+        arguments = ["--data", act.feed, "--pairs", PAIRS[act.feed], "--speed", speed, "--base-port", str(self.base_port)]
         return resolve(parse(arguments, {"KAFKA_BOOTSTRAP_SERVERS": self.bootstrap, "REDIS_URL": self.registry.url}))
 
 

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -34,13 +35,12 @@ def left_running(folder: Path) -> list[int]:
 
 @all_level
 @needs_own_kafka
-def test_half_a_minute_of_faults_changes_no_decision(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_half_a_minute_of_faults_changes_no_decision(tmp_path: Path, record_property: Callable[[str, object], None]) -> None:
     """Services, broker and Redis are killed while they work, and every message and row of the ledger is as it must be; the last line is shown."""
     seed = os.environ.get("CHAOS_SEED", "7")
     run = start(tmp_path, "--minutes", "0.5", "--seed", seed, "--json", str(tmp_path / "chaos.json"))
     output, _ = run.communicate(timeout=PATIENCE_S)
-    with capfd.disabled():
-        sys.stdout.write(f"\n{output.splitlines()[-1]}\n")
+    record_property("says", output.splitlines()[-1])
     assert TRACEBACK not in output
     assert run.returncode == 0, output
     found = json.loads((tmp_path / "chaos.json").read_text(encoding="utf-8"))

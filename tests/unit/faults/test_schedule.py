@@ -35,6 +35,8 @@ def test_long_runs_play_every_story_on_every_feed() -> None:
     """Four acts are enough for that, and in time the broker is both stopped and killed."""
     acts = draw(1, 4)
     assert {(act.story, act.feed) for act in acts} == {(story, feed) for story in Story for feed in Feed}
+    assert [str(act) for act in draw(1, 0.5)] == ["act 1: 15 s of klines, equal to an undisturbed run", "act 2: 15 s of live ticks, equal to a replay of ticks"]
+    assert not any(act.live for act in acts if act.story is Story.UNDISTURBED)
     assert {fault.kind for act in draw(1, 10) for fault in act.faults if fault.victim == BROKER} == {Kind.STOP, Kind.KILL}
 
 
