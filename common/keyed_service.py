@@ -35,6 +35,8 @@ SNAPSHOT_INTERVAL_NS = NANOSECONDS
 SNAPSHOT_RECORDS = 2000
 #: A pair that has been quiet for this many records of its partition is snapshotted too, so that few are read again.
 QUIET_RECORDS = 5000
+#: Why a pair is rebuilt of which there is no state.
+NO_SNAPSHOT = "no-snapshot: none is in the state topic"
 #: Turns are kept about this short, for a rebalance waits for the end of the longest of all members.
 TURN_NS = NANOSECONDS // 20
 LEAST_RECORDS, MOST_RECORDS = 10, 500
@@ -80,9 +82,25 @@ class _Partition(Generic[S]):
     next_offset: int
 
 
-def _is_made_anew(before: Any, after: Any) -> bool:
-    """Whether a state with a session has left it: nothing of what came before is in the new one."""
-    return 0 <= getattr(before, "session", -1) < getattr(after, "session", -1)
+def _relabel(slot: _PairState[Any], message: Message, state: Any, *, is_new: bool) -> None:
+    """Take back what was said of a pair: its first input of all shows that none is missing, a new session that none matters."""
+    is_first = _seq_of(message) == 0
+    if is_first and is_new and slot.reason == NO_SNAPSHOT:
+        slot.origin, slot.reason = "beginning", ""
+    if is_first or 0 <= getattr(slot.state, "session", -1) < getattr(state, "session", -1):
+        slot.missing = ""
+
+
+def _seq_of(message: Message) -> int:
+    match message:
+        case Tick() | BarClose():
+            return message.seq
+        case HedgeRatio():
+            return message.tick.seq
+        case HedgeRatioClose():
+            return message.close.seq
+        case _:
+            return -1
 
 
 @dataclass(slots=True)
@@ -287,8 +305,8 @@ class KeyedService(Generic[S]):
             tally.outputs += len(outputs)
         elif outputs:
             tally.dropped["published-before"] += 1
-        if slot.missing and _is_made_anew(slot.state, state):
-            slot.missing = ""
+        if slot.missing or slot.reason:
+            _relabel(slot, message, state, is_new=record.offset >= partition.committed)
         slot.dirty |= state is not slot.state
         slot.state, slot.offset = state, record.offset
         if self._summary and self._now_ns - slot.shown_at_ns >= SUMMARY_INTERVAL_NS:
@@ -354,8 +372,8 @@ class KeyedService(Generic[S]):
 
     def _restored(self, pair: str, record: Record | None, input_end: int, done: int) -> _PairState[S]:
         if record is None:
-            # Of a new pair in a partition that others have used, nobody can tell whether it ever had one.
-            return self._rebuilt(pair, "no-snapshot: none is in the state topic") if done else _PairState(pair, self._model.initial(pair), -1, "beginning")
+            # Of a new pair in a partition that others have used, only its first input can tell that it never had one.
+            return self._rebuilt(pair, NO_SNAPSHOT) if done else _PairState(pair, self._model.initial(pair), -1, "beginning")
         try:
             state, snapshot = self._states.restore(pair, record, input_end)
         except InvalidRecord as error:

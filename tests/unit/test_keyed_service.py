@@ -373,6 +373,27 @@ def test_inputs_that_retention_took_are_missed_and_named_until_the_state_is_made
     assert third.health().details["missing_inputs"] == {}
 
 
+def test_a_new_pair_lacks_nothing() -> None:
+    """A pair that joins others in a topic whose beginning is gone is labelled until its first input, and not after."""
+    partition_of = MemoryBroker().partition_of
+    old, new = [pair for pair in (*PAIRS, *(f"A{number}USDT-BTCUSDT" for number in range(20))) if partition_of(pair) == partition_of(PAIR)][:2]
+    world = World(pairs=(old,))
+    world.feed(0, 1, 2, pair=old)
+    first = world.service()
+    settle(first)
+    first.stop()
+    world.broker.truncate(TICKS, partition_of(PAIR), 2)
+    world.pairs = (old, new)
+    second = world.service()
+    settle(second)
+    assert (list(second.health().details["rebuilt"]), list(second.health().details["missing_inputs"])) == ([new], [new])
+    world.feed(0, pair=new)
+    settle(second)
+    details = second.health().details
+    assert (details["rebuilt"], details["missing_inputs"], details["restored_from"]) == ({}, {}, {"snapshot": 1, "beginning": 1})
+    assert world.answers(new) == [(0, 1.0)]
+
+
 def test_a_quiet_pair_holds_no_start_back(monkeypatch: pytest.MonkeyPatch) -> None:
     """A pair without inputs, even without any ever, is snapshotted after so many records of others, so that few are read again."""
     monkeypatch.setattr(keyed_service, "QUIET_RECORDS", 10)
