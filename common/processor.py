@@ -56,6 +56,10 @@ class Producer(Protocol):
         """Return when every record so far is acknowledged; raises DeliveryFailed otherwise."""
         ...
 
+    def acknowledged(self) -> bool:
+        """Whether every record so far is acknowledged, without waiting for it; raises DeliveryFailed once one was lost."""
+        ...
+
     def close(self) -> None:
         """Flush and let go."""
         ...

@@ -21,6 +21,8 @@ R = TypeVar("R")
 
 REQUEST_TIMEOUT_S = 10.0
 LEADER_WAIT_S = 0.05
+#: How often the client for requests is served; it only has errors to tell.
+CONTROL_INTERVAL_S = 1.0
 LOOK_AGAIN_S = 0.2
 _LEADERLESS = (KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE)
 #: Offsets that ask a broker for the oldest and for the end.
@@ -59,6 +61,7 @@ class KafkaTransport:
         self._producers: list[KafkaProducer] = []
         self._consumers: list[KafkaReader] = []
         self._control = self._client(f"{client_id}-control")
+        self._control_at_s = 0.0
         self._group_clients: dict[str, confluent_kafka.Consumer] = {}
 
     def connect(self, timeout_s: float) -> None:
@@ -154,7 +157,9 @@ class KafkaTransport:
             raise ConfigurationError([f"Kafka's client refuses its settings: {error.args[0].str()}; check the variables KAFKA_SSL_*"]) from error
 
     def _serve(self) -> None:
-        self._control.poll(0)
+        if time.monotonic() >= self._control_at_s:
+            self._control_at_s = time.monotonic() + CONTROL_INTERVAL_S
+            self._control.poll(0)
         for client in self._group_clients.values():
             client.poll(0)
         for producer in self._producers:

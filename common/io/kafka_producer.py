@@ -1,7 +1,8 @@
 """The producer over librdkafka.
 
-Delivery reports and errors are served from `send`, `flush` and every `poll` of a consumer of the same transport: all in the
-thread of the service, which polls for ever. A thread for them would only compete with it for the interpreter.
+Delivery reports and errors are served from `flush` and every `poll` of a consumer of the same transport: all in the thread of
+the service, which polls for ever. A thread for them would only compete with it for the interpreter, and to look for them in
+every `send` would let go of the interpreter once for every record of a burst.
 """
 
 import time
@@ -45,7 +46,6 @@ class KafkaProducer:
                 raise DeliveryFailed(f"the queue of unacknowledged records has been full for {DELIVERY_TIMEOUT_MS // 1000} s")
             self._client.poll(0.05)
             self.check()
-        self._client.poll(0)
 
     def flush(self) -> None:
         """Wait for the acknowledgement of everything sent, at most as long as a delivery may take."""
@@ -53,6 +53,11 @@ class KafkaProducer:
         self.check()
         if left:
             raise DeliveryFailed(f"{left} records are not acknowledged after {DELIVERY_TIMEOUT_MS // 1000} s")
+
+    def acknowledged(self) -> bool:
+        """Whether nothing sent is still under way."""
+        self.check()
+        return not len(self._client)
 
     def serve(self) -> None:
         """Run the callbacks that are due."""

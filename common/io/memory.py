@@ -234,6 +234,9 @@ class _Producer:
         while self._held:
             self._write(*self._held.popleft())
 
+    def acknowledged(self) -> bool:
+        return not self._held
+
     def close(self) -> None:
         self.flush()
 

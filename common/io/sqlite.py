@@ -180,11 +180,15 @@ class Database:
             self._sent_through = number
         return len(rows)
 
+    def forget_published(self) -> None:
+        """Empty the outbox of what was published and is known to be acknowledged; call inside a transaction."""
+        self._connection.execute("DELETE FROM outbox WHERE id <= ?", (self._sent_through,))
+
     def clear_published(self, producer: Producer) -> None:
         """Wait for the acknowledgements of what was published and forget it."""
         producer.flush()
-        with self.transaction() as connection:
-            connection.execute("DELETE FROM outbox WHERE id <= ?", (self._sent_through,))
+        with self.transaction():
+            self.forget_published()
 
     def _take_or_refuse(self) -> None:
         """Take the lease, at once or after a holder that does not renew; raises ConfigurationError when one does."""

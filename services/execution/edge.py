@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any
@@ -41,8 +41,9 @@ Rules = Mapping[str, SymbolRules] | Callable[[], Mapping[str, SymbolRules]]
 #: How far ingestion may be left without word of what is decided.
 PROGRESS_TICKS = 200
 PROGRESS_INTERVAL_NS = 25_000_000
-#: How often the outbox is emptied, and pairs are shown to people.
+#: How often the outbox is emptied, when idle and in any case, and pairs are shown to people. Most commits empty it along the way.
 CLEAR_INTERVAL_NS = NANOSECONDS
+CLEAR_LATEST_NS = 30 * NANOSECONDS
 SHOW_INTERVAL_NS = NANOSECONDS // 2
 #: How often a standby reads the ledger, to show it.
 STANDBY_INTERVAL_NS = NANOSECONDS
@@ -150,7 +151,7 @@ class ExecutionService:
         self._report_progress(idle=not records)
         self._rest_or_resume()
         self._take_snapshot()
-        self._now_and_then(now_ns)
+        self._now_and_then(now_ns, idle=not records)
         return len(records)
 
     def stop(self) -> None:
@@ -236,15 +237,20 @@ class ExecutionService:
         self.snapshot.exposure_stop = reason and f"no new exposure: {reason}; see topic dead-letters"
 
     def _commit(self) -> None:
-        """Commit the turn, if anything happened in it; idle ticks are decided again after a restart."""
+        """Commit the turn, if anything happened in it; idle ticks are decided again after a restart.
+
+        Signals go with what happens next: until then their topic's stored position stays before them.
+        """
         batch, engine = self._batch, self._engine
-        if not (engine.urgent or batch.signals or batch.dead_letters):
+        if not (engine.urgent or batch.dead_letters):
             return
         began_ns = self._clock()
         batch.outputs = [(outputs, trace.with_time(began_ns)) for outputs, trace in engine.outputs]
         batch.positions = self._offsets.to_store(engine.held_from())
         batch.states = engine.taken()
-        self._ledger.commit(batch)
+        acknowledged = self._producer.acknowledged()
+        self._ledger.commit(batch, acknowledged=acknowledged)
+        self._uncleared &= not acknowledged
         self._batch = Batch()
         self._unpublished = True
         self._observer.observe("crypto_bot_ledger_commit_seconds", (self._clock() - began_ns) / NANOSECONDS)
@@ -260,13 +266,15 @@ class ExecutionService:
         self._observer.count("crypto_bot_records_produced_total", published, topic=EXECUTIONS.name)
 
     def _observe_decisions(self) -> None:
-        """Time from the socket to the decision, published if there was one."""
+        """Time from the socket to the decision, published if there was one; of the hops only the last tick's go to the metrics."""
         now_ns = self._clock()
+        hops: Sequence[tuple[str, int]] = ()
         for trace in self._engine.decided_traces:
             if trace:
                 self._observer.observe("crypto_bot_tick_to_decision_seconds", (now_ns - trace.read_at_ns) / NANOSECONDS)
-                for hop, duration_ns in self.latency.add(trace, now_ns):
-                    self._observer.observe("crypto_bot_hop_seconds", duration_ns / NANOSECONDS, hop=hop)
+                hops = self.latency.add(trace, now_ns)
+        for hop, duration_ns in hops:
+            self._observer.observe("crypto_bot_hop_seconds", duration_ns / NANOSECONDS, hop=hop)
         self._unreported_ticks += len(self._engine.decided_traces)
         self._engine.decided_traces.clear()
         self._progress.update(self._engine.decided)
@@ -318,9 +326,9 @@ class ExecutionService:
         self.snapshot.show(self._params, self._engine.states)
         self.snapshot.held = self._engine.held()
 
-    def _now_and_then(self, now_ns: int) -> None:
-        """Empty the outbox, show the pairs."""
-        if self._uncleared and now_ns - self._cleared_at_ns >= CLEAR_INTERVAL_NS:
+    def _now_and_then(self, now_ns: int, *, idle: bool) -> None:
+        """Empty the outbox, which waits for the broker and the disk and so is put off while there is something to do; show the pairs."""
+        if self._uncleared and now_ns - self._cleared_at_ns >= (CLEAR_INTERVAL_NS if idle else CLEAR_LATEST_NS):
             self._ledger.clear_published(self._producer)
             self._uncleared, self._cleared_at_ns = False, now_ns
         if now_ns - self._shown_at_ns >= SHOW_INTERVAL_NS:

@@ -194,13 +194,15 @@ class Ledger:
                 break
         return [msgspec.json.decode(payload, type=OrderEvent) for payload in reversed(newest.values())]
 
-    def commit(self, batch: Batch) -> None:
-        """Write everything or nothing.
+    def commit(self, batch: Batch, *, acknowledged: bool = False) -> None:
+        """Write everything or nothing; with all that was published acknowledged, empty the outbox of it, too.
 
         Raises InvariantBroken when an order's or a fill's id is used a second time.
         """
         try:
             with self._database.transaction() as connection:
+                if acknowledged:
+                    self._database.forget_published()
                 self._save_states(connection, batch.states)
                 self._save_signals(connection, batch.signals)
                 self._record(connection, (output for outputs, _ in batch.outputs for output in outputs))

@@ -9,7 +9,7 @@ METRICS = (
     Metric(
         "crypto_bot_hop_seconds",
         MetricKind.HISTOGRAM,
-        "where the time from the socket to the decision goes: in a service, or on the way between two",
+        "where the time from the socket to the decision goes, in a service or on the way between two; of the last tick of each turn",
         ("hop",),
         END_TO_END_BUCKETS,
     ),

@@ -84,20 +84,29 @@ class FrameQueue:
         self._changed = threading.Condition()
         self._room: dict[Channel, asyncio.Event] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._announcing = False
 
     def bind(self) -> None:
         """Belong to the running loop."""
         self._loop = asyncio.get_running_loop()
         self._room = {channel: asyncio.Event() for channel in Channel}
+        for room in self._room.values():
+            room.set()
 
     async def put(self, frame: Frame) -> None:
-        """Append a frame; waits while its channel is full."""
+        """Append a frame; waits while its channel is full. What one socket read brings is announced at once, when it is all there."""
         while self.is_full(frame.channel):
             self._room[frame.channel].clear()
             if self.is_full(frame.channel):
                 await self._room[frame.channel].wait()
+        self._frames[frame.channel].append(frame)
+        if not self._announcing:
+            self._announcing = True
+            asyncio.get_running_loop().call_soon(self._announce)
+
+    def _announce(self) -> None:
+        self._announcing = False
         with self._changed:
-            self._frames[frame.channel].append(frame)
             self._changed.notify()
 
     def take(self, channels: Sequence[Channel], most: int, timeout_s: float) -> list[Frame]:
@@ -108,11 +117,15 @@ class FrameQueue:
             found: list[Frame] = []
             for channel in channels:
                 queued = self._frames[channel]
-                was_full = len(queued) >= self._most
                 found += [queued.popleft() for _ in range(min(len(queued), most - len(found)))]
-                if was_full and len(queued) < self._most and self._loop is not None:
-                    self._loop.call_soon_threadsafe(self._room[channel].set)
+                self._make_room(channel)
         return found
+
+    def _make_room(self, channel: Channel) -> None:
+        """Let a channel go on that found its queue full."""
+        room = self._room.get(channel)
+        if room is not None and self._loop is not None and not room.is_set() and not self.is_full(channel):
+            self._loop.call_soon_threadsafe(room.set)
 
     def is_full(self, channel: Channel) -> bool:
         """Whether the channel must wait."""

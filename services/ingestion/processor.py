@@ -32,6 +32,8 @@ class IngestionService:
     """Implements `common.processor.Service`."""
 
     name = SERVICE
+    #: How long books and status may go unreported while frames come: a report costs as much as handling some.
+    report_interval_ns = NANOSECONDS // 20
 
     def __init__(self, settings: IngestionSettings, transport: Transport, observer: Observer, clock: WallClock, source: FrameSource) -> None:
         self._settings = settings
@@ -47,6 +49,7 @@ class IngestionService:
         self._details: Mapping[str, Any] = {}
         self._waiting_for_market_since_ns = 0
         self._epoch = 0
+        self._reported_at_ns = 0
 
     def start(self) -> None:
         """Take over the log, then open the feed."""
@@ -88,7 +91,8 @@ class IngestionService:
             self._observer.observe("crypto_bot_input_age_seconds", max(0, self._clock() - frames[0].read_at_ns) / NANOSECONDS)
         elif ingestor.block is Block.LEAD:
             self._hear(min(timeout_s, _BLOCKED_WAIT_S))
-        self._report(ingestor, behind=behind)
+        if not frames or self._clock() - self._reported_at_ns >= self.report_interval_ns:
+            self._report(ingestor, behind=behind)
         return len(frames)
 
     def stop(self) -> None:
@@ -200,6 +204,7 @@ class IngestionService:
             self._waiting_for_market_since_ns = 0
 
     def _report(self, ingestor: Ingestor, *, behind: int) -> None:
+        self._reported_at_ns = self._clock()
         books, status = ingestor.accounting, self._source.status()
         self._count_new("crypto_bot_frames_total", "outcome", {"tick": books.ticks, "conflated": books.conflated, "dead-letter": books.dead_letters})
         self._count_new("crypto_bot_frames_total", "outcome", {"ignored": books.ignored.total()})

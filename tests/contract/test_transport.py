@@ -228,6 +228,17 @@ def test_refuses_a_record_that_is_too_large(arena: Arena) -> None:
     assert [len(record.value) for record in read(transport.reader(from_start(topic)), 2)] == [MAX_RECORD_BYTES - 1, 1]
 
 
+def test_acknowledged_without_waiting(arena: Arena) -> None:
+    """A producer knows whether anything is under way: nothing before the first record, nothing after a flush."""
+    topic, transport = arena.topic(), arena.transport()
+    producer = transport.producer()
+    assert producer.acknowledged()
+    producer.send(topic, "k", b"1")
+    producer.flush()
+    assert producer.acknowledged()
+    assert sum(transport.end_offsets(topic).values()) == 1
+
+
 def test_a_flush_means_acknowledged(arena: Arena) -> None:
     """After a flush every record counts in the end offsets."""
     topic, transport = arena.topic(), arena.transport()

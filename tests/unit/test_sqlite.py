@@ -43,6 +43,9 @@ class FakeProducer:
         if self.lost:
             raise DeliveryFailed("not acknowledged")
 
+    def acknowledged(self) -> bool:
+        return not self.lost
+
     def close(self) -> None:
         """Nothing."""
 

@@ -252,6 +252,26 @@ def test_ticks_wait_for_the_signal_and_hold_no_other_pair(world: World) -> None:
     assert world.observer.total("crypto_bot_records_held_total") == 1
 
 
+def test_a_signal_waits_for_what_it_lets_happen(world: World) -> None:
+    """A signal alone costs no commit; a successor reads it again, until it goes with the next thing that happens."""
+    service = world.start()
+    world.feed(close(1, FIRST_BAR))
+    run_dry(service)
+    world.send(RISK_SIGNALS, signal(FIRST_BAR))
+    run_dry(service)
+    world.kill()
+    service = world.start()
+    run_dry(service)
+    world.feed(hedge(2, FIRST_BAR + 1, 1), close(3, FIRST_BAR + 1))
+    run_dry(service)
+    assert service.health().details["last_seqs"][PAIR] == 3
+    world.kill()
+    service = world.start()
+    world.feed(hedge(4, FIRST_BAR + 1, 2))
+    run_dry(service)
+    assert service.health().details["held"] == {}
+
+
 def test_a_recording_waits_for_ever(world: World) -> None:
     """No passing of wall time lets a recording go on without its signal."""
     service = world.start()

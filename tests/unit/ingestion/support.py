@@ -90,6 +90,7 @@ class Rig:
     def build(self) -> IngestionService:
         self.transport = MemoryTransport(self.broker)
         self.service = IngestionService(self.settings, self.transport, self.observer, self.clock, self.source)
+        self.service.report_interval_ns = 0
         return self.service
 
     def start(self) -> "Rig":
