@@ -257,6 +257,7 @@ def limits_of(settings: Settings) -> Limits:
     return Limits(
         step_budget_s=settings.step_budget_ms / 1e3,
         dead_letter_limit=settings.dead_letter_limit,
+        dead_letter_memory_s=settings.dead_letter_memory_seconds,
         progress_within_s=Limits().progress_within_s + 2 * settings.bar_interval_seconds,
     )
 

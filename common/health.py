@@ -31,6 +31,8 @@ class Limits:
     #: Share of records set aside that makes the service unready, over at least the last `dead_letter_window` records.
     dead_letter_limit: float = 0.05
     dead_letter_window: int = 1000
+    #: What lies further back is forgiven, however few records have come since.
+    dead_letter_memory_s: float = 60.0
     #: Fewer records than this count as this many, so that one bad record at the start is no alarm.
     dead_letter_least: int = 100
 
@@ -86,6 +88,7 @@ class Report(NamedTuple):
 class _Sample(NamedTuple):
     consumed: float
     dead_letters: float
+    at_s: float
 
     def records_since(self, earlier: "_Sample") -> float:
         """How many records were seen; what is set aside may or may not count as consumed."""
@@ -100,7 +103,7 @@ class HealthMonitor:
 
     def __init__(self, service: Service, pulse: Pulse, totals: Callable[[str], float], limits: Limits, monotonic: Callable[[], float]) -> None:
         self._service, self._pulse, self._totals, self._limits, self._monotonic = service, pulse, totals, limits, monotonic
-        self._samples = deque([_Sample(totals(CONSUMED), totals(DEAD_LETTERS))])
+        self._samples = deque([_Sample(totals(CONSUMED), totals(DEAD_LETTERS), monotonic())])
         self._produced = totals(PRODUCED)
         self._moved_s = monotonic()
         self._unanswered_since_s: float | None = None
@@ -108,10 +111,12 @@ class HealthMonitor:
     def sample(self) -> None:
         """Look at the counters."""
         now = self._monotonic()
-        sample = _Sample(self._totals(CONSUMED), self._totals(DEAD_LETTERS))
+        sample = _Sample(self._totals(CONSUMED), self._totals(DEAD_LETTERS), now)
         self._follow_progress(now, moved=sample.consumed > self._samples[-1].consumed)
-        if sample != self._samples[-1]:
+        if sample[:2] != self._samples[-1][:2]:
             self._samples.append(sample)
+        while len(self._samples) > 1 and now - self._samples[1].at_s > self._limits.dead_letter_memory_s:
+            self._samples.popleft()
         while len(self._samples) > 2 and sample.records_since(self._samples[1]) >= self._limits.dead_letter_window:
             self._samples.popleft()
 

@@ -157,6 +157,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     instance: Annotated[str, setting("name of this replica, the same after a restart; default: host and HTTP port", "kalman-filter-1")] = ""
     kafka_startup_timeout_seconds: Annotated[int, setting("longest wait for Kafka at the start, seconds", "30", ge=1, le=600)] = 30
     step_budget_ms: Annotated[int, setting("a turn of the loop that takes longer is logged as SLOW, ms", "100", ge=1)] = 100
+    dead_letter_memory_seconds: Annotated[int, setting("what was set aside longer ago no longer keeps the service from being ready, seconds", "60", ge=1)] = 60
     dead_letter_limit: Annotated[
         float,
         setting("share of the last 1000 records set aside at which the service stops being ready, and execution takes no new exposure", "0.05", gt=0, le=1),

@@ -1,6 +1,7 @@
 """Brokers that tests share: librdkafka's own, and a real one where it can be had."""
 
 import os
+import random
 import socket
 import subprocess
 from collections.abc import Iterator
@@ -37,12 +38,9 @@ def mock_broker() -> Iterator[MockBroker]:
 @pytest.fixture(scope="session")
 def kafka_bootstrap_servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A real Kafka of its own for the whole run, with TEST_LEVEL=all only."""
-    if os.environ.get("TEST_LEVEL") != "all":
-        pytest.skip("needs a real Kafka: set TEST_LEVEL=all")
-    if not KAFKA_SCRIPT.exists():
-        pytest.skip(f"needs a real Kafka: {KAFKA_SCRIPT.name} is not beside the project")
+    require_kafka()
     folder = str(tmp_path_factory.mktemp("kafka"))
-    started = subprocess.run([KAFKA_SCRIPT, "start", "--port", str(_two_free_ports()), "--dir", folder], capture_output=True, text=True, check=False)
+    started = subprocess.run([KAFKA_SCRIPT, "start", "--port", str(two_free_ports()), "--dir", folder], capture_output=True, text=True, check=False)
     if started.returncode:
         # One that is merely slow would stay behind.
         subprocess.run([KAFKA_SCRIPT, "kill", "--dir", folder], capture_output=True, check=False)
@@ -51,13 +49,21 @@ def kafka_bootstrap_servers(tmp_path_factory: pytest.TempPathFactory) -> Iterato
     subprocess.run([KAFKA_SCRIPT, "stop", "--dir", folder], capture_output=True, check=True)
 
 
-def _two_free_ports() -> int:
-    """A free port whose successor is free too."""
+def require_kafka() -> None:
+    """Skip the test where no real Kafka can be had, or none is asked for."""
+    if os.environ.get("TEST_LEVEL") != "all":
+        pytest.skip("needs a real Kafka: set TEST_LEVEL=all")
+    if not KAFKA_SCRIPT.exists():
+        pytest.skip(f"needs a real Kafka: {KAFKA_SCRIPT.name} is not beside the project")
+
+
+def two_free_ports() -> int:
+    """A free port whose successor is free too, below those that systems give to clients: nobody takes it while a broker is away."""
     while True:
+        port = random.randrange(20_000, 32_000, 2)
         with socket.socket() as first, socket.socket() as second:
-            first.bind(("127.0.0.1", 0))
-            port = int(first.getsockname()[1])
             try:
+                first.bind(("127.0.0.1", port))
                 second.bind(("127.0.0.1", port + 1))
             except OSError:
                 continue

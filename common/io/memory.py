@@ -8,12 +8,15 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from common.errors import InvariantBroken, TransportError
+from common.errors import DeliveryFailed, InvariantBroken, TransportError
 from common.io.limits import require_size
 from common.io.memory_broker import Log, MemoryBroker
 from common.processor import GroupListener, Position, Record
 from common.topics import Topic
 from common.trace import NO_TRACE, Trace
+
+#: A flush waits this long for a broker that is away.
+DELIVERY_TIMEOUT_S = 120.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,10 +100,12 @@ class _Consumer:
             self._cursors = [_Cursor(self._broker.log(position.topic, position.partition), position) for position in positions]
 
     def _may_go_on(self) -> bool:
-        return any(cursor.unread and not cursor.paused for cursor in self._cursors)
+        return not self._broker.away and any(cursor.unread and not cursor.paused for cursor in self._cursors)
 
     def _take(self, max_records: int) -> list[Record]:
         records: list[Record] = []
+        if self._broker.away:
+            return records
         self._turn += 1
         first = self._turn % len(self._cursors) if self._cursors else 0
         for cursor in self._cursors[first:] + self._cursors[:first]:
@@ -144,6 +149,8 @@ class _Member(_Consumer):
 
     def commit(self, positions: Sequence[Position]) -> None:
         self._require_membership()
+        if self._broker.away:
+            return  # As with Kafka, a successor repeats.
         with self._broker.changed:
             self._group.committed.update({position.partition: position.offset for position in positions})
 
@@ -219,7 +226,7 @@ class _Producer:
         require_size(topic, key, value)
         if partition is None:
             partition = self._broker.partition_of(key)
-        if self._faults.hold:
+        if self._faults.hold or self._broker.away or self._held:
             self._held.append((topic, partition, key, value, trace))
             self.deliver()
         else:
@@ -227,10 +234,14 @@ class _Producer:
 
     def deliver(self) -> None:
         """Write what is held, as far as the faults let it."""
-        while self._held and not (self._faults.hold and self._faults.hold()):
+        while self._held and not self._broker.away and not (self._faults.hold and self._faults.hold()):
             self._write(*self._held.popleft())
 
     def flush(self) -> None:
+        with self._broker.changed:
+            self._broker.wait_for(lambda: not self._broker.away, DELIVERY_TIMEOUT_S)
+        if self._broker.away:
+            raise DeliveryFailed(f"{len(self._held)} records are not acknowledged after {DELIVERY_TIMEOUT_S:g} s")
         while self._held:
             self._write(*self._held.popleft())
 
@@ -269,6 +280,7 @@ class MemoryTransport:
 
     def partitions(self, topic: Topic) -> int:
         """The same for every topic."""
+        self.broker.require_reach()
         return len(self.broker.logs(topic))
 
     def partition_of(self, topic: Topic, key: str) -> int:  # noqa: ARG002 - every topic has as many
@@ -277,16 +289,19 @@ class MemoryTransport:
 
     def oldest_offsets(self, topic: Topic) -> Mapping[int, int]:
         """The offset of the first record that is still there, of every partition."""
+        self.broker.require_reach()
         with self.broker.changed:
             return {partition: log.first_offset for partition, log in enumerate(self.broker.logs(topic))}
 
     def end_offsets(self, topic: Topic) -> Mapping[int, int]:
         """The offset after the last record of every partition."""
+        self.broker.require_reach()
         with self.broker.changed:
             return {partition: log.end for partition, log in enumerate(self.broker.logs(topic))}
 
     def committed(self, topic: Topic, group: str) -> Mapping[int, int]:
         """The group's committed offsets."""
+        self.broker.require_reach()
         with self.broker.changed:
             return dict(self.broker.group(topic, group).committed)
 

@@ -60,10 +60,23 @@ class MemoryBroker:
         self.partitions = partitions
         self._place = place or self._usual_place
         self.changed = threading.Condition()
+        #: Out of reach: nothing is read, written or told until it is back.
+        self.away = False
         self._waiting = 0
         self._logs: dict[str, list[Log]] = {}
         self._groups: dict[tuple[str, str], Group] = {}
         self._partition_of: dict[str, int] = {}
+
+    def set_away(self, *, away: bool) -> None:
+        """Go out of reach of all transports, or come back."""
+        with self.changed:
+            self.away = away
+            self.changed.notify_all()
+
+    def require_reach(self) -> None:
+        """Raise TransportError while it is out of reach."""
+        if self.away:
+            raise TransportError("the broker is away")
 
     def logs(self, topic: Topic) -> list[Log]:
         """The partitions of a topic."""

@@ -5,7 +5,7 @@ import http.client
 import shutil
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
@@ -38,6 +38,8 @@ class Plan(NamedTuple):
     case: Case
     folder: Path
     base_port: int
+    #: Of every process, before all others.
+    settings: Mapping[str, str] = {}
 
 
 class Pipeline:
@@ -46,7 +48,7 @@ class Pipeline:
     def __init__(self, plan: Plan, say: Callable[[str], None]) -> None:
         self.plan = plan
         self._say = say
-        self._prefix = f"bench-{time.time_ns()}-"
+        self.prefix = f"bench-{time.time_ns()}-"
         self._stack = contextlib.ExitStack()
         self._ports = {name: plan.base_port + offset for name, (_, offset) in SERVICES.items()} | {SIMULATOR: plan.base_port + SIMULATOR_PORT_OFFSET}
 
@@ -78,7 +80,16 @@ class Pipeline:
 
     def metrics(self, service: str) -> "Samples":
         """The metrics of a service; takes milliseconds of its time."""
-        return Samples(_get(self._ports[service], "/metrics").decode())
+        return Samples(self.exposition(service))
+
+    def exposition(self, service: str) -> str:
+        """The metrics of a service as it tells them, with their labels."""
+        return _get(self._ports[service], "/metrics").decode()
+
+    def unready(self) -> dict[str, str]:
+        """The services that are not ready, and why."""
+        answers = {name: ask(port, "/health/ready") for name, port in self._ports.items() if name != SIMULATOR}
+        return {name: str(body.get("reason", "silent")) for name, (status, body) in answers.items() if status != 200}
 
     def latency(self) -> dict[str, dict[int, int]]:
         """Execution's counts of durations: end to end, and by hop."""
@@ -112,13 +123,13 @@ class Pipeline:
         for part in ("data", "logs"):
             shutil.rmtree(plan.folder / part, ignore_errors=True)
         redis_url = stack.enter_context(embedded_redis())
-        self._transport = KafkaTransport(plan.bootstrap, client_id="bench", topic_prefix=self._prefix)
+        self._transport = KafkaTransport(plan.bootstrap, client_id="bench", topic_prefix=self.prefix)
         stack.callback(self._transport.close)
         self._transport.connect(timeout_s=15)
         self._transport.ensure_topics(ALL_TOPICS, PARTITIONS)
         stack.callback(self._transport.delete_topics, ALL_TOPICS)
         options = _options_of(plan, redis_url)
-        environment = {**environment_of(options, plan.bootstrap, redis_url, plan.folder, {}), **_live(plan.case), "TOPIC_PREFIX": self._prefix}
+        environment = {**environment_of(options, plan.bootstrap, redis_url, plan.folder, {}), **_live(plan.case), "TOPIC_PREFIX": self.prefix, **plan.settings}
         for name in ("LEAD_TICKS", "FRAME_QUEUE"):
             environment.pop(name, None)
         self._processes = processes_of(options, environment, plan.folder / "logs")

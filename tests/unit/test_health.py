@@ -145,6 +145,19 @@ def test_dead_letters_past_the_limit_and_back() -> None:
     assert world.ready
 
 
+def test_dead_letters_are_forgiven_in_time() -> None:
+    """Where few records come, a flood keeps the service unready for a minute and no longer."""
+    world = World()
+    for _ in range(10):
+        world.second(dead_letters=100)
+    assert not world.ready
+    for _ in range(60):
+        world.second()
+    assert not world.ready
+    world.second(consumed=1)
+    assert world.ready
+
+
 def test_few_dead_letters_at_the_start_are_no_alarm() -> None:
     """Four bad records of the first four leave the service ready, a fifth does not."""
     world = World()
