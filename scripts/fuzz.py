@@ -1,7 +1,7 @@
 """Throw random records at every topic of a running pipeline on a real broker, and count what becomes of them.
 
-Five services and the exchange simulator run as processes. Every record thrown must end as a dead letter of each of its readers,
-no service may end, all must be ready again soon after, and must still decide.
+Five services and the exchange simulator run as processes. Every record thrown must end as a dead letter of each of its readers, or
+be counted as one of a pair that is not traded; no service may end, all must be ready again soon after, and must still decide.
 """
 
 import argparse
@@ -29,17 +29,19 @@ from scripts.bench.pipeline import PARTITIONS, Pipeline, Plan
 from scripts.bench.servers import broker
 from scripts.embedded.options import ROOT
 from scripts.embedded.plan import SERVICES
-from scripts.poison.garbage import expected, garbage
+from scripts.poison.garbage import STRANGERS_DROPPED, expected, garbage
 
 _RECORDING = ROOT / "data/ticks/usdm-20240808"
 #: Longest wait for the next dead letter, for readiness beyond its memory, and for a decision.
 _PATIENCE_S = 60.0
 _LOOK_S = 1.0
 _PROGRESS_RECORDS = 50_000
-_LETTERS = re.compile(r"^crypto_bot_dead_letters_total\{([^}]*)\} (\S+)$", re.MULTILINE)
-_SOURCE = re.compile(r'source="([^"]*)"')
+_COUNTER = re.compile(r"^(crypto_bot_dead_letters_total|crypto_bot_records_dropped_total)\{([^}]*)\} (\S+)$", re.MULTILINE)
+_TOPIC = re.compile(r'(?:source|topic)="([^"]*)"')
+_STRANGER = f'reason="{STRANGERS_DROPPED}"'
 
-Letters = Counter[tuple[str, str]]
+#: By service and topic.
+Amounts = Counter[tuple[str, str]]
 
 
 @dataclass
@@ -52,6 +54,7 @@ class Outcome:
     handled_s: float = 0.0
     ready_again_s: float = 0.0
     dead_letters: int = 0
+    dropped: int = 0
     unready: dict[str, str] = field(default_factory=dict)
     wrong: list[str] = field(default_factory=list)
     decided_after: int = 0
@@ -67,7 +70,7 @@ def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(
         prog="python -m scripts.fuzz",
         description="Throw random records at every topic of a running pipeline, and count what becomes of them.",
-        epilog="Exit status: 0 every record was set aside and all services go on, 1 not so, 2 wrong usage.",
+        epilog="Exit status: 0 every record is accounted for and all services go on, 1 not so, 2 wrong usage.",
     )
     add = made.add_argument
     add("--records", type=int, default=20_000, metavar="N", help="records to throw (default 20000)")
@@ -112,7 +115,7 @@ def run(options: argparse.Namespace, bootstrap: str) -> Outcome:
     with _pipeline(plan, options.memory) as pipeline:
         pipeline.play()
         _await("no decision on a tick", lambda: _decided(pipeline) > 0)
-        before = _letters(pipeline)
+        before = _refused(pipeline)
         _throw(options, bootstrap, pipeline, outcome)
         _count(options, pipeline, before, outcome)
         _recover(options, pipeline, outcome)
@@ -149,24 +152,24 @@ def _produce(producer: confluent_kafka.Producer, topic: str, value: bytes, key: 
             return
 
 
-def _count(options: argparse.Namespace, pipeline: Pipeline, before: Letters, outcome: Outcome) -> None:
-    """Wait until as many dead letters are there as must be, or no more come."""
+def _count(options: argparse.Namespace, pipeline: Pipeline, before: tuple[Amounts, Amounts], outcome: Outcome) -> None:
+    """Wait until as many records are set aside or dropped as must be, or no more are."""
     wanted = expected(options.records, options.seed, PARTITIONS)
     began_s = moved_s = time.monotonic()
-    found: Letters = Counter()
+    found: Amounts = Counter()
     while found != wanted and time.monotonic() - moved_s < _PATIENCE_S:
         _look(pipeline, outcome)
-        now = _letters(pipeline) - before
-        if now != found:
-            found, moved_s = now, time.monotonic()
+        letters, dropped = (now - earlier for now, earlier in zip(_refused(pipeline), before, strict=True))
+        if letters + dropped != found:
+            found, moved_s = letters + dropped, time.monotonic()
+        outcome.dead_letters, outcome.dropped = letters.total(), dropped.total()
     outcome.handled_s = round(time.monotonic() - began_s, 1)
     # Services look at their counters once a second.
     for _ in range(2):
         _look(pipeline, outcome)
-    outcome.dead_letters = found.total()
     places = sorted(wanted.keys() | found.keys())
     outcome.wrong = [
-        f"{service}: {wanted[service, topic]} records of {topic}, {found[service, topic]} dead letters"
+        f"{service}: {wanted[service, topic]} records of {topic}, {found[service, topic]} accounted for"
         for service, topic in places
         if wanted[service, topic] != found[service, topic]
     ]
@@ -202,21 +205,23 @@ def _decided(pipeline: Pipeline) -> int:
     return pipeline.metrics("execution-service").total("crypto_bot_tick_to_decision_seconds_count")
 
 
-def _letters(pipeline: Pipeline) -> Letters:
-    """Dead letters so far, by service and source."""
-    found: Letters = Counter()
+def _refused(pipeline: Pipeline) -> tuple[Amounts, Amounts]:
+    """What was set aside so far, and what was dropped as a stranger's."""
+    letters: Amounts = Counter()
+    dropped: Amounts = Counter()
     for service in SERVICES:
-        for labels, amount in _LETTERS.findall(pipeline.exposition(service)):
-            if match := _SOURCE.search(labels):
-                found[service, match[1]] += int(float(amount))
-    return found
+        for name, labels, amount in _COUNTER.findall(pipeline.exposition(service)):
+            into = letters if name == "crypto_bot_dead_letters_total" else dropped if _STRANGER in labels else None
+            if into is not None and (match := _TOPIC.search(labels)):
+                into[service, match[1]] += int(float(amount))
+    return letters, dropped
 
 
 def _report(outcome: Outcome) -> list[str]:
     unready: Mapping[str, str] = outcome.unready
     lines = [
         f"seed {outcome.seed}: {outcome.records} records thrown in {outcome.flood_s} s",
-        f"{outcome.dead_letters} dead letters, all there {outcome.handled_s} s after the last record",
+        f"{outcome.dead_letters} dead letters and {outcome.dropped} dropped, all counted {outcome.handled_s} s after the last record",
         *(f"unready meanwhile: {name}: {reason}" for name, reason in sorted(unready.items())),
         f"all ready again {outcome.ready_again_s} s later, {outcome.decided_after} ticks decided since",
         *(f"WRONG: {problem}" for problem in outcome.wrong),

@@ -12,7 +12,9 @@ from common.messages import Command, CommandKind, HedgeRatio, ModelStatus, Quote
 from common.topics import COMMANDS, EXECUTIONS, HEDGE_RATIOS, RISK_SIGNALS, TICKS, VOLATILITY_THRESHOLDS, Topic
 
 STRANGER = "FUZZUSDT-BTCUSDT"
-#: Who sets aside what it cannot use of each topic.
+#: What a record of a pair that is not traded is counted as, where it is no dead letter.
+STRANGERS_DROPPED = "unconfigured-pair"
+#: Who sets aside, or drops, what it cannot use of each topic.
 READERS = {
     TICKS: ("kalman-filter-service",),
     HEDGE_RATIOS: ("garch-volatility-service", "execution-service"),
@@ -35,7 +37,7 @@ class Garbage(NamedTuple):
 
 
 def expected(records: int, seed: int, partitions: int) -> Counter[tuple[str, str]]:
-    """How many dead letters each service must make of each topic, for as many records of this seed."""
+    """How many records of each topic a service must set aside, or drop as a stranger's, for as many records of this seed."""
     sent = Counter(record.topic for record in garbage(records, seed, partitions))
     return Counter({(service, topic.name): amount for topic, amount in sent.items() for service in READERS[topic]})
 
