@@ -340,7 +340,6 @@ class Intake:
         self._refute()
         self.ready.append(Ended(self.frames_read[frame.channel]))
         self._clock = self._new_clock(None)
-        self._last_book.clear()
         self._timed.clear()
 
     def _refuse_symbol(self, frame: Frame, symbol: str) -> None:

@@ -123,3 +123,13 @@ def test_an_end_of_the_market_channel_that_comes_late_is_the_round_s_before() ->
     source.feed(end(Channel.MARKET, T0_MS))
     rig.turns(6)
     assert [bar for _, bar, _, _ in closes(rig)] == [0, 1]
+
+
+def test_a_bar_without_a_mark_price_of_its_round_has_none() -> None:
+    """The last mark price of a round is none of the next round's, however long that has no own."""
+    trades = [of_round(trade(symbol, at_ms, at_ms), NEXT_MS) for at_ms in (NEXT_MS + 1000, NEXT_MS + 2 * BAR_MS + 1000) for symbol in ("BTCUSDT", "ETHUSDT")]
+    seam = [end(Channel.MARKET, T0_MS), end(Channel.PUBLIC, T0_MS)]
+    first = [*market(T0_MS + 1000, "100", T0_MS), *market(T0_MS + BAR_MS + 1000, "101", T0_MS), *first_round()]
+    rig = run([*first, *seam, *trades, *books(NEXT_MS + 1000, NEXT_MS), *books(NEXT_MS + BAR_MS + 1000, NEXT_MS, 2)])
+    found = {close.bar - BAR_0: close.x_mark and str(close.x_mark.price) for close in rig.closes_of(PAIR)}
+    assert found == {0: "100", 1: "101", 10: None, 11: None}
