@@ -273,9 +273,20 @@ def connect(settings: Settings, name: str, instance: str) -> Transport:
         topic_prefix=settings.topic_prefix,
         security=security_settings(settings),
     )
-    transport.connect(settings.kafka_startup_timeout_seconds)
-    transport.require_topics(ALL_TOPICS, TOPICS_PATIENCE_S)
+    _reach(transport, settings.kafka_startup_timeout_seconds)
     return transport
+
+
+def _reach(transport: KafkaTransport, timeout_s: float) -> None:
+    """Wait for the cluster and its topics; one that goes away between the two is waited for again."""
+    give_up_at = time.monotonic() + timeout_s
+    while True:
+        transport.connect(max(1.0, give_up_at - time.monotonic()))
+        try:
+            return transport.require_topics(ALL_TOPICS, TOPICS_PATIENCE_S)
+        except TransportError:
+            if time.monotonic() >= give_up_at:
+                raise
 
 
 def cut_off_late_exit(logger: logs.JsonLogger) -> None:

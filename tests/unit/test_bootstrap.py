@@ -18,6 +18,7 @@ import pytest
 
 from common import bootstrap
 from common.bootstrap import StopSignal, connect, limits_of
+from common.errors import TransportError
 from common.io.http import listen
 from common.settings import Settings
 from common.version import VERSION
@@ -80,6 +81,19 @@ def test_a_replica_keeps_its_name(runs: list[Run], monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(bootstrap, "KafkaTransport", made)
     connect(Settings(), "example-service", "host-8001")
     assert made.call_args.kwargs["instance"] == "host-8001"
+
+
+def test_a_broker_that_goes_away_during_the_start_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Away between the connection and the look at the topics: it connects again, until the time for the start is over."""
+    made = Mock()
+    monkeypatch.setattr(bootstrap, "KafkaTransport", made)
+    made.return_value.require_topics.side_effect = [TransportError("away"), None]
+    connect(Settings(), "example-service", "host-8001")
+    assert made.return_value.connect.call_count == 2
+    monkeypatch.setattr("common.bootstrap.time.monotonic", iter(range(0, 1000, 25)).__next__)
+    made.return_value.require_topics.side_effect = TransportError("away")
+    with pytest.raises(TransportError, match="away"):
+        connect(Settings(), "example-service", "host-8001")
 
 
 def test_a_service_s_life(runs: list[Run]) -> None:
