@@ -2,7 +2,7 @@
 
 python -m scripts.bench.latency                                       all speeds and modes, three runs each, about 40 minutes
 python -m scripts.bench.latency --speeds 1 --modes every-tick --json latency.json --check
-python -m scripts.bench.latency --table latency.json --markdown       a report of before, as tables for docs/performance.md
+python -m scripts.bench.latency --table latency.json --page docs/performance.md      put a report of before into the page
 
 The exchange simulator plays a recording as a live feed to the five services, each a process of its own.
 Exit status: 0 measured, 1 a run failed or, with --check, a budget was missed, 2 wrong usage.
@@ -24,6 +24,7 @@ if __name__ == "__main__" and not __package__:
 from common.errors import ConfigurationError, CryptoBotError
 from scripts.bench.figures import (
     FLAT_OUT,
+    HELD_MS,
     MODES,
     Case,
     Measured,
@@ -38,10 +39,12 @@ from scripts.bench.figures import (
     report_of,
 )
 from scripts.bench.looped import looped
+from scripts.bench.page import put
 from scripts.bench.pipeline import Pipeline, Plan
 from scripts.bench.resources import commit, machine
 from scripts.bench.servers import broker, relay_script, run_relay
 from scripts.embedded.options import ROOT
+from services.execution.latency import longer_than
 
 SPEEDS = ("1", "5", "10", FLAT_OUT)
 #: Played per second of a run: times real time at a given speed; flat out, more than any machine here has reached.
@@ -68,7 +71,8 @@ def measure(pipeline: Pipeline, warm_up: float, seconds: float) -> Measured:
         frames=ingestion_after.total("crypto_bot_frames_total") - ingestion.total("crypto_bot_frames_total"),
         ticks=sum(counted_between(latency["end_to_end"], latency_after["end_to_end"]).values()),
         bars=ingestion_after.total("crypto_bot_bars_closed_total") - ingestion.total("crypto_bot_bars_closed_total"),
-        held_ticks=execution_after.total("crypto_bot_records_held_total") - execution.total("crypto_bot_records_held_total"),
+        held_ticks=longer_than(counted_between(latency["execution"], latency_after["execution"]), HELD_MS),
+        waited_ticks=execution_after.total("crypto_bot_records_held_total") - execution.total("crypto_bot_records_held_total"),
         skipped_bars=execution_after.total("crypto_bot_holds_expired_total") - execution.total("crypto_bot_holds_expired_total"),
         end_to_end_ms=shown.pop("end_to_end"),
         hops_ms=shown,
@@ -141,6 +145,7 @@ def parser() -> argparse.ArgumentParser:
     add("--check", action="store_true", help="status 1 when a budget is missed")
     add("--table", type=Path, metavar="FILE", help="run nothing, show this report")
     add("--markdown", action="store_true", help="tables in Markdown")
+    add("--page", type=Path, metavar="FILE", help="put the tables into this page, such as docs/performance.md")
     return made
 
 
@@ -169,6 +174,8 @@ def main(arguments: Sequence[str]) -> int:
     except (CryptoBotError, OSError, ValueError) as error:
         sys.stderr.write(f"{error}\n")
         return 1
+    if options.page:
+        put(options.page, "latency", tables(report, as_markdown=True))
     sys.stdout.write(tables(report, as_markdown=options.markdown) + "\n")
     problems = [problem for run in report["runs"] for problem in missed(run)]
     sys.stdout.write("".join(f"missed: {problem}\n" for problem in problems) or "all budgets are met\n")

@@ -64,6 +64,11 @@ class HopLatency:
         return {"end_to_end": self.end_to_end.counts(), "hops": {hop: digest.counts() for hop, digest in self.hops.items()}}
 
 
+def longer_than(counts: Mapping[int, int], limit_ms: float) -> int:
+    """How many durations in a digest's counts were longer, give or take a bucket's 2%."""
+    return sum(count for bucket, count in counts.items() if _FIRST_MS * math.exp((bucket - 1) * _GROWTH) >= limit_ms)
+
+
 def percentile(counts: Mapping[int, int], share: float) -> float:
     """The duration, ms, that a share of all in a digest's counts does not exceed, at most 2% too large; 0 when there are none."""
     wanted = math.ceil(share * sum(counts.values()))

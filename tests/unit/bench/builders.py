@@ -13,6 +13,7 @@ RUN = Measured(
     ticks=3000,
     bars=10,
     held_ticks=0,
+    waited_ticks=12,
     skipped_bars=0,
     end_to_end_ms=GOOD,
     hops_ms={"ingestion": GOOD, "ticks": GOOD},

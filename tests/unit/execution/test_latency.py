@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from common.trace import Trace
-from services.execution.latency import HOPS, HopLatency, LatencyDigest, percentile
+from services.execution.latency import HOPS, HopLatency, LatencyDigest, longer_than, percentile
 
 
 def test_nothing_measured_is_zero() -> None:
@@ -61,3 +61,11 @@ def test_a_trace_of_another_length_counts_as_a_whole_only(trace: Trace) -> None:
     assert not latency.add(trace, 200)
     assert not any(latency.counts()["hops"].values())
     assert sum(latency.counts()["end_to_end"].values()) == 1
+
+
+def test_what_takes_longer_is_counted() -> None:
+    """Durations above a limit are told from those below it, but for a bucket's width."""
+    digest = LatencyDigest()
+    for duration_ms in (0.001, 1.0, 7.8, 8.3, 20.0):
+        digest.add(duration_ms)
+    assert [longer_than(digest.counts(), limit_ms) for limit_ms in (0.5, 8.0, 100.0)] == [4, 2, 0]
