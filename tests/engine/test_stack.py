@@ -82,6 +82,22 @@ def test_models_scale_behind_one_port(stack: Stack) -> None:
     assert {role for _, role in seen} == {"active", "idle"}
 
 
+def test_a_stop_and_a_start_keep_everything(stack: Stack) -> None:
+    """After `down` and `up` the broker, the ledger and the place in the recording go on where they stood."""
+    ledger = ("exec", "-T", "execution-service", "sqlite3", "-readonly", "/app/data/trading.db")
+    decisions = "SELECT count(*) FROM decisions"
+    before, marked = int(stack.compose(*ledger, decisions)), int(stack.compose(*ledger, "SELECT max(bar) FROM marks"))
+    stack.compose("down", "--timeout", "20")
+    stack.compose("up", "--detach", "--wait", "--wait-timeout", "400")
+    assert int(stack.compose(*ledger, decisions)) >= before > 0
+    assert eventually(lambda: int(stack.compose(*ledger, "SELECT max(bar) FROM marks")) > marked + 20, 120)
+
+
+def test_how_execution_is(stack: Stack) -> None:
+    """Its diagnosis inside the container finds nothing amiss."""
+    assert "verdict: ok" in stack.compose("exec", "-T", "execution-service", "python", "-m", "services.execution.diagnostics")
+
+
 def test_topics_may_be_applied_again(stack: Stack) -> None:
     """The one-shot service ends well at every start, and the topics are what they should be."""
     stack.compose("run", "--rm", "--no-deps", "topics", "python", "-m", "common.topics", "check")
