@@ -24,6 +24,7 @@ from common.errors import ConfigurationError, InvalidRecord, TransportError
 from common.market import NANOSECONDS, Pair
 from common.messages import BarClose, HedgeRatio, HedgeRatioClose, Message, Thresholds, Tick, WriterEpoch
 from common.processor import Consumer, Health, Model, Observer, Position, Producer, Record, Transport, WallClock
+from common.restoring import PairState, PartitionState, Restorer, relabel
 from common.snapshots import StateTopic, seal
 from common.topics import DEAD_LETTERS, Topic
 from common.trace import NO_TRACE, Trace
@@ -35,8 +36,6 @@ SNAPSHOT_INTERVAL_NS = NANOSECONDS
 SNAPSHOT_RECORDS = 2000
 #: A pair that has been quiet for this many records of its partition is snapshotted too, so that few are read again.
 QUIET_RECORDS = 5000
-#: Why a pair is rebuilt of which there is no state.
-NO_SNAPSHOT = "no-snapshot: none is in the state topic"
 #: Turns are kept about this short, for a rebalance waits for the end of the longest of all members.
 TURN_NS = NANOSECONDS // 20
 LEAST_RECORDS, MOST_RECORDS = 10, 500
@@ -53,54 +52,6 @@ def pair_of(message: Message) -> str:
             return message.pair
         case _:
             raise InvalidRecord("no-pair", f"{type(message).__name__} is about no pair")
-
-
-@dataclass(slots=True)
-class _PairState(Generic[S]):
-    """A pair's state and the offsets of the last input that it has seen, now and in its last snapshot; -1 before the first.
-
-    `origin` is where the state came from, `reason` why it was not the snapshot, `missing` which inputs it lacks for good.
-    """
-
-    pair: str
-    state: S
-    offset: int
-    origin: str
-    reason: str = ""
-    missing: str = ""
-    sealed_offset: int = -1
-    dirty: bool = False
-    shown_at_ns: int = 0
-
-
-@dataclass(slots=True)
-class _Partition(Generic[S]):
-    """An owned partition: its pairs, up to where its inputs are answered for good, and how far it has been read."""
-
-    pairs: dict[str, _PairState[S]]
-    committed: int
-    next_offset: int
-
-
-def _relabel(slot: _PairState[Any], message: Message, state: Any, *, is_new: bool) -> None:
-    """Take back what was said of a pair: its first input of all shows that none is missing, a new session that none matters."""
-    is_first = _seq_of(message) == 0
-    if is_first and is_new and slot.reason == NO_SNAPSHOT:
-        slot.origin, slot.reason = "beginning", ""
-    if is_first or 0 <= getattr(slot.state, "session", -1) < getattr(state, "session", -1):
-        slot.missing = ""
-
-
-def _seq_of(message: Message) -> int:
-    match message:
-        case Tick() | BarClose():
-            return message.seq
-        case HedgeRatio():
-            return message.tick.seq
-        case HedgeRatioClose():
-            return message.close.seq
-        case _:
-            return -1
 
 
 @dataclass(slots=True)
@@ -131,17 +82,17 @@ class KeyedService(Generic[S]):
         self._model = model
         self._pairs = tuple(pairs)
         self._input_topic, self._output_topic = input_topic, output_topic
-        self._states = StateTopic(model, state_topic, transport)
+        self._state_topic = state_topic
         self._transport = transport
         self._observer = observer
         self._clock = clock
         self._decoder: Decoder[Message] = decoder_of(input_topic)
         self._drop_reason: Callable[[S, Message], str | None] | None = getattr(model, "drop_reason", None)
         self._summary: Callable[[S], Mapping[str, Any]] | None = getattr(model, "summary", None)
-        self._resume: Callable[[S], None] | None = getattr(model, "resume", None)
+        self._restorer = Restorer(model, StateTopic(model, state_topic, transport), (input_topic, self.group), transport, observer, self._set_aside)
         self._pairs_of: dict[int, list[str]] = {}
-        self._partitions: dict[int, _Partition[S]] = {}
-        self._handed_over: dict[int, _Partition[S]] = {}
+        self._partitions: dict[int, PartitionState[S]] = {}
+        self._handed_over: dict[int, PartitionState[S]] = {}
         self._producer: Producer | None = None
         self._consumer: Consumer | None = None
         self._now_ns = 0
@@ -157,7 +108,7 @@ class KeyedService(Generic[S]):
 
     def start(self) -> None:
         """Join the group; states are restored when partitions are assigned. May be called again after a TransportError."""
-        counts = {topic.name: self._transport.partitions(topic) for topic in (self._input_topic, self._output_topic, self._states.topic)}
+        counts = {topic.name: self._transport.partitions(topic) for topic in (self._input_topic, self._output_topic, self._state_topic)}
         if len(set(counts.values())) > 1:
             raise ConfigurationError([f"topics must have the same number of partitions, but have {counts}; make them anew with TOPIC_PARTITIONS of them"])
         self._pairs_of = {}
@@ -211,33 +162,12 @@ class KeyedService(Generic[S]):
 
     def on_assigned(self, partitions: Sequence[int]) -> Mapping[int, int]:
         """Restore the pairs of the partitions; each starts after the oldest of its pairs' snapshots."""
-        committed = self._transport.committed(self._input_topic, self.group)
-        back = self._unchanged(partitions, committed)
-        others = [number for number in partitions if number not in back]
-        newest = self._states.newest(others) if others else {}
-        oldest = self._transport.oldest_offsets(self._input_topic)
-        # Asked last: whatever the others tell of lies before it.
-        ends = self._transport.end_offsets(self._input_topic)
-        for number in others:
-            # Beyond the end stands a position in a topic that is gone.
-            done = committed.get(number, 0) if committed.get(number, 0) <= ends[number] else 0
-            slots = {pair: self._restored(pair, newest.get(pair), ends[number], done) for pair in self._pairs_of.get(number, ())}
-            self._partitions[number] = _Partition(slots, done, min((slot.offset + 1 for slot in slots.values()), default=done))
-            self._label_missing(number, oldest[number])
-        self._partitions.update(back)
+        wanted = {number: self._pairs_of.get(number, ()) for number in partitions}
+        restored = self._restorer.restore(wanted, self._handed_over)
+        self._partitions.update(restored)
         self._handed_over = {}
         self._assigned = True
-        self._log_restored(others)
-        self._observer.log("INFO", "partitions assigned", partitions=list(partitions), kept=sorted(back))
-        return {number: self._partitions[number].next_offset for number in partitions}
-
-    def _unchanged(self, partitions: Sequence[int], committed: Mapping[int, int]) -> dict[int, _Partition[S]]:
-        """Partitions that come back from a rebalance as they went into it, since nobody has moved their position."""
-        return {
-            number: partition
-            for number in partitions
-            if (partition := self._handed_over.get(number)) and partition.next_offset > 0 and partition.next_offset == committed.get(number)
-        }
+        return {number: partition.next_offset for number, partition in restored.items()}
 
     def on_revoked(self, partitions: Sequence[int], *, lost: bool) -> None:
         """Hand the partitions over."""
@@ -263,7 +193,7 @@ class KeyedService(Generic[S]):
         took_ns = max(1, self._clock() - self._now_ns)
         self._most_records = max(LEAST_RECORDS, min(MOST_RECORDS, len(records) * TURN_NS // took_ns))
 
-    def _handle(self, partition: _Partition[S], record: Record, tally: _Tally) -> None:
+    def _handle(self, partition: PartitionState[S], record: Record, tally: _Tally) -> None:
         slot = partition.pairs.get(record.key)
         if slot and record.offset <= slot.offset:
             tally.dropped["already-applied"] += 1
@@ -281,7 +211,7 @@ class KeyedService(Generic[S]):
             if record.offset >= partition.committed:
                 self._set_aside(record, error)
 
-    def _slot_of(self, partition: _Partition[S], record: Record, message: Message) -> _PairState[S] | None:
+    def _slot_of(self, partition: PartitionState[S], record: Record, message: Message) -> PairState[S] | None:
         """The state that a record belongs to; None for a pair that has left PAIRS, whose last records may still be there."""
         pair = pair_of(message)
         slot = partition.pairs.get(pair)
@@ -291,7 +221,7 @@ class KeyedService(Generic[S]):
             Pair.parse(pair)
         return slot
 
-    def _apply(self, partition: _Partition[S], slot: _PairState[S], record: Record, message: Message, tally: _Tally) -> None:
+    def _apply(self, partition: PartitionState[S], slot: PairState[S], record: Record, message: Message, tally: _Tally) -> None:
         if record.offset <= slot.offset:
             tally.dropped["already-applied"] += 1
             return
@@ -306,7 +236,7 @@ class KeyedService(Generic[S]):
         elif outputs:
             tally.dropped["published-before"] += 1
         if slot.missing or slot.reason:
-            _relabel(slot, message, state, is_new=record.offset >= partition.committed)
+            relabel(slot, message, state, is_new=record.offset >= partition.committed)
         slot.dirty |= state is not slot.state
         slot.state, slot.offset = state, record.offset
         if self._summary and self._now_ns - slot.shown_at_ns >= SUMMARY_INTERVAL_NS:
@@ -340,7 +270,7 @@ class KeyedService(Generic[S]):
 
     # Snapshots
 
-    def _snapshot(self, partitions: Mapping[int, _Partition[S]]) -> None:
+    def _snapshot(self, partitions: Mapping[int, PartitionState[S]]) -> None:
         """Snapshot what changed, then commit; never before all outputs of the inputs within are acknowledged."""
         if self._producer is None:
             return
@@ -353,51 +283,19 @@ class KeyedService(Generic[S]):
         self._snapshot_at_ns = self._now_ns
         self._since_snapshot = 0
 
-    def _seal(self, number: int, partition: _Partition[S], slot: _PairState[S]) -> None:
+    def _seal(self, number: int, partition: PartitionState[S], slot: PairState[S]) -> None:
         """Write a snapshot of a pair that changed, or whose last one would have too many records read again."""
         # What lies between a pair's last input and the partition's next was handled without touching the pair.
         slot.offset = max(slot.offset, partition.next_offset - 1)
         if not slot.dirty and slot.offset - slot.sealed_offset < QUIET_RECORDS:
             return
         snapshot = seal(self._model, slot.pair, slot.offset, slot.state, missing=slot.missing)
-        self._send(self._states.topic, slot.pair, snapshot, partition=number)
+        self._send(self._state_topic, slot.pair, snapshot, partition=number)
         slot.dirty, slot.sealed_offset = False, slot.offset
 
-    def _commit(self, partitions: Mapping[int, _Partition[S]]) -> None:
+    def _commit(self, partitions: Mapping[int, PartitionState[S]]) -> None:
         moved = {number: partition for number, partition in partitions.items() if partition.next_offset > partition.committed}
         if moved and self._consumer:
             self._consumer.commit([Position(self._input_topic, number, partition.next_offset) for number, partition in moved.items()])
         for partition in moved.values():
             partition.committed = partition.next_offset
-
-    def _restored(self, pair: str, record: Record | None, input_end: int, done: int) -> _PairState[S]:
-        if record is None:
-            # Of a new pair in a partition that others have used, only its first input can tell that it never had one.
-            return self._rebuilt(pair, NO_SNAPSHOT) if done else _PairState(pair, self._model.initial(pair), -1, "beginning")
-        try:
-            state, snapshot = self._states.restore(pair, record, input_end)
-        except InvalidRecord as error:
-            self._set_aside(record, error)
-            self._observer.log("ERROR", "snapshot refused, rebuilding from the oldest input", pair=pair, reason=error.reason, detail=error.detail)
-            return self._rebuilt(pair, f"{error.reason}: {error.detail}")
-        if self._resume:
-            self._resume(state)
-        return _PairState(pair, state, snapshot.offset, "snapshot", missing=snapshot.missing, sealed_offset=snapshot.offset)
-
-    def _rebuilt(self, pair: str, reason: str) -> _PairState[S]:
-        return _PairState(pair, self._model.initial(pair), -1, "rebuilt", reason=reason)
-
-    def _label_missing(self, number: int, oldest: int) -> None:
-        """Say of which pairs the topic no longer holds the inputs that they still need; they go on with what there is."""
-        for slot in self._partitions[number].pairs.values():
-            if slot.offset + 1 < oldest:
-                slot.missing = f"{self._input_topic}/{number} from {slot.offset + 1} to {oldest - 1}"
-
-    def _log_restored(self, partitions: Sequence[int]) -> None:
-        slots = [slot for number in partitions for slot in self._partitions[number].pairs.values()]
-        for origin, amount in (origins := Counter(slot.origin for slot in slots)).items():
-            self._observer.count("crypto_bot_states_restored_total", amount, origin=origin)
-        if missing := {slot.pair: slot.missing for slot in slots if slot.missing}:
-            self._observer.log("ERROR", "retention took inputs that these pairs need, they go on without them", missing=missing)
-        if slots:
-            self._observer.log("INFO", "states restored", partitions=list(partitions), restored_from=dict(origins))

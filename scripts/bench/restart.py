@@ -46,7 +46,7 @@ BUDGET_S = 3.0
 BUDGET_MB = {KALMAN: 150.0, GARCH: 450.0}
 OUTPUT_OF = {KALMAN: HEDGE_RATIOS, GARCH: VOLATILITY_THRESHOLDS}
 #: Lines of a service's log, and what is over with each.
-STAGES = {"connecting": "imports_s", "started": "connected_s", "partitions assigned": "restored_s"}
+STAGES = {"connecting": "imports_s", "started": "connected_s", "states restored": "restored_s"}
 
 
 class Restart(NamedTuple):

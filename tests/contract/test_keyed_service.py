@@ -108,8 +108,9 @@ def test_a_stop_with_work_in_flight_repeats_nothing(bench: Bench) -> None:
     second, _ = bench.service()
     answered = first.health().details["outputs"]
     run_until(lambda: second.turn(0.1) < 0 or answered + second.health().details["outputs"] >= 200 * len(PAIRS))
-    assert bench.answers() == {pair: [(seq, seq + 1.0) for seq in range(200)] for pair in PAIRS}
     assert second.health().details["restored_from"]["snapshot"] > 0
+    second.stop()
+    assert bench.answers() == {pair: [(seq, seq + 1.0) for seq in range(200)] for pair in PAIRS}
 
 
 def test_poison_stops_nothing(bench: Bench) -> None:

@@ -28,7 +28,7 @@ def test_it_has_caught_up_when_nothing_late_is_unanswered(waits_ms: list[tuple[i
 
 def test_stages_are_read_from_the_log_of_the_new_process() -> None:
     """Seconds since its start; lines of the process before it, and what is no JSON, count for nothing."""
-    lines = [("2026-01-01T00:00:00.000000Z", "started"), ("2026-01-01T00:00:02.500000Z", "connecting"), ("2026-01-01T00:00:03.000000Z", "partitions assigned")]
+    lines = [("2026-01-01T00:00:00.000000Z", "started"), ("2026-01-01T00:00:02.500000Z", "connecting"), ("2026-01-01T00:00:03.000000Z", "states restored")]
     log = "\n".join(["no JSON", *(json.dumps({"ts": at, "event": event}) for at, event in lines)])
     assert stages(log, 1_767_225_602 * 10**9) == {"imports_s": 0.5, "restored_s": 1.0}
 
