@@ -11,7 +11,7 @@ from common.trace import NO_TRACE, Trace
 from services.execution import processor
 from services.execution.committed import Committed
 from services.execution.hold import Held, PairQueue, drop_reason, release
-from services.execution.state import PairState, Params, initial_state, where
+from services.execution.state import Hold, PairState, Params, initial_state, where
 
 
 class Engine:
@@ -114,13 +114,14 @@ class Engine:
         self._touched.clear()
         self._count_held()
         self._note_waits(now_ns)
-        for pair in [pair for pair, (_, since_ns) in self._waiting_since.items() if now_ns - since_ns >= self._max_wait_ns]:
-            self._expire(pair)
+        for pair in tuple(self._waiting_since):
+            while pair in self._waiting_since and now_ns - self._waiting_since[pair][1] >= self._wait_ns(pair):
+                self._expire(pair, now_ns)
         self._note_waits(now_ns)
 
     def patience_ns(self, now_ns: int) -> int | None:
         """How long the first live hold has left; None when nothing can expire."""
-        ends = [since_ns + self._max_wait_ns - now_ns for _, since_ns in self._waiting_since.values()]
+        ends = [since_ns + self._wait_ns(pair) - now_ns for pair, (_, since_ns) in self._waiting_since.items()]
         return max(0, min(ends)) if ends else None
 
     def taken(self) -> dict[str, PairState]:
@@ -166,11 +167,19 @@ class Engine:
         known = self._waiting_since.get(pair)
         return known if known and known[0] == bar else (bar, now_ns)
 
-    def _expire(self, pair: str) -> None:
+    def _wait_ns(self, pair: str) -> int:
+        """How long a live bar waits for its signal: not at all when the one before waited in vain and a later one is here already."""
+        queue = self._queues[pair]
+        behind = self.states[pair].hold is Hold.EXPIRED and where(queue.newest.message).bar > where(queue.head.message).bar
+        return 0 if behind else self._max_wait_ns
+
+    def _expire(self, pair: str, now_ns: int) -> None:
         """Begin a bar whose signal has not come in time. The next bar has its own time to wait."""
         bar, _ = self._waiting_since.pop(pair)
         self._apply(pair, processor.expire(self.params[pair], self.states[pair], bar))
         self._drain(pair)
+        if pair in self._waiting():
+            self._waiting_since[pair] = self._since(pair, now_ns)
 
     def _drain(self, pair: str) -> None:
         queue, signals = self._queues[pair], self._signals[pair]

@@ -77,6 +77,11 @@ class PairQueue:
         """The oldest record."""
         return self._records[0]
 
+    @property
+    def newest(self) -> Held:
+        """The record that came last."""
+        return self._records[-1]
+
     def push(self, held: Held) -> None:
         """Take a record in; raises InvalidRecord for one impossibly far ahead."""
         at = where(held.message)

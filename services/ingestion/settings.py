@@ -33,7 +33,7 @@ class IngestionSettings(Settings, frozen=True, kw_only=True):
     conflate: Annotated[Conflate, setting("live only: conflate when behind, or per socket read", "behind")] = Conflate.BEHIND
     behind_after_ms: Annotated[int, setting("live only: a pair with a tick undecided for this long is behind, ms", "50", ge=1)] = 50
     lead_ticks: Annotated[int, setting("recording only: most ticks of a pair that may be undecided", "1000", ge=1)] = 1000
-    frame_queue: Annotated[int, setting("frames that may wait per connection before the socket is paused", "10000", ge=1)] = 10_000
+    frame_queue: Annotated[int, setting("frames that may wait per connection before the socket is paused", "2000", ge=1)] = 2000
     first_event_timeout_seconds: Annotated[float, setting("longest wait for the first event of a book stream, seconds", "30", gt=0)] = 30.0
     silence_timeout_seconds: Annotated[float, setting("live only: a book stream silent for this long makes us reconnect, seconds", "10", gt=0)] = 10.0
     rotate_after_hours: Annotated[float, setting("age at which a connection is replaced, hours; the exchange ends it at 24", "23", gt=0, lt=24)] = 23.0

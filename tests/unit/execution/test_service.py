@@ -305,6 +305,20 @@ def test_a_live_feed_waits_for_a_while_and_commits_that_it_did(world: World) -> 
     assert not [each for each in world.executions() if isinstance(each, Decision)]
 
 
+def test_a_live_backlog_is_not_waited_for_bar_by_bar(world: World) -> None:
+    """While risk-manager is away only the newest bar waits, so what is decided on does not grow older and older; then all goes on as before."""
+    service = world.start()
+    world.feed(close(1, FIRST_BAR, feed=Feed.LIVE), *(close(seq, FIRST_BAR + seq - 1, feed=Feed.LIVE) for seq in range(2, 40)), hedge(40, FIRST_BAR + 39, 1))
+    run_dry(service)
+    world.clock.now_ns += 250 * MS
+    run_dry(service)
+    assert (service.health().details["last_bars"][PAIR], service.health().details["held"]) == (FIRST_BAR + 38, {PAIR: 1})
+    world.send(RISK_SIGNALS, signal(FIRST_BAR + 38))
+    world.feed(hedge(41, FIRST_BAR + 39, 2, z=3))
+    run_dry(service)
+    assert [each.seq for each in world.executions() if isinstance(each, Decision)] == [41]
+
+
 def test_each_live_bar_has_its_own_time_to_wait(world: World) -> None:
     """In a backlog the next bar waits anew: its signal can only come once the bar before is marked."""
     service = world.start()
