@@ -68,6 +68,11 @@ def dropped(port: int) -> Mapping[str, int]:
         return {}
     finally:
         connection.close()
+    return dropped_in(text)
+
+
+def dropped_in(text: str) -> Mapping[str, int]:
+    """What a page of metrics says was dropped, by reason."""
     found: Counter[str] = Counter()
     for match in _DROPPED.finditer(text):
         reason = _REASON.search(match["labels"])

@@ -1,5 +1,6 @@
 """A broker and a registry that can be taken away and brought back."""
 
+import os
 import shutil
 import socket
 import subprocess
@@ -18,6 +19,7 @@ from scripts.faults.schedule import Kind
 KAFKA_SCRIPT = ROOT.parent / "shared" / "rehearsal" / "kafka.sh"
 _TIMEOUT_S = 120.0
 STARTS = 3
+_FIRST_PORT, _PORT_STEP, _PORT_PLACES = 21_000, 16, 500
 
 
 class OwnBroker:
@@ -99,10 +101,12 @@ class OwnRegistry(Supervised):
 
 def free_ports(count: int) -> int:
     """The first of so many neighbouring ports of loopback that are free, below the range of outgoing connections."""
-    for first in range(21_000, 31_000, 7):
+    for place in range(_PORT_PLACES):
+        # Runs side by side look from different places on.
+        first = _FIRST_PORT + _PORT_STEP * ((os.getpid() + place) % _PORT_PLACES)
         if all(map(_is_free, range(first, first + count))):
             return first
-    raise ConfigurationError([f"no {count} neighbouring ports are free between 21000 and 31000"])
+    raise ConfigurationError([f"no {count} neighbouring ports are free from {_FIRST_PORT} on"])
 
 
 def _is_free(port: int) -> bool:
