@@ -14,6 +14,7 @@ import os
 import signal
 import sqlite3
 import struct
+import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -31,8 +32,9 @@ CREATE TABLE IF NOT EXISTS lease (
     id INTEGER PRIMARY KEY CHECK (id = 1), holder TEXT NOT NULL, epoch INTEGER NOT NULL, renewals INTEGER NOT NULL
 ) STRICT
 """
-#: struct flock where files have 64-bit offsets: type, whence, start, length, process.
+#: struct flock of 64-bit Linux: type, whence, start, length, process.
 _FLOCK = "hhqqi"
+_SEES_PROCESSES = sys.platform == "linux" and struct.calcsize("P") == 8 and hasattr(os, "pidfd_open")
 #: PRAGMA synchronous: a renewal need not survive a power failure, so it does not wait for the disk.
 _NORMAL = 1
 
@@ -86,8 +88,8 @@ class FileLocks:
 
     def end_holder(self, number: int) -> bool:
         """Kill the process that the system names as the lock's owner; asked a second time, so that it cannot be another by now."""
-        owner = self._owner(number)
-        if owner <= 0 or not hasattr(os, "pidfd_open"):
+        owner = self._owner(number) if _SEES_PROCESSES else 0
+        if not owner:
             return False
         with suppress(OSError):
             handle = os.pidfd_open(owner)
@@ -107,7 +109,7 @@ class FileLocks:
         """The process that has a lock; 0 when nobody has it or it is out of sight, as in another container."""
         asked = struct.pack(_FLOCK, fcntl.F_WRLCK, os.SEEK_SET, number, 1, 0)
         kind, _, _, _, process = struct.unpack(_FLOCK, fcntl.fcntl(self._file, fcntl.F_GETLK, asked))
-        return 0 if kind == fcntl.F_UNLCK else int(process)
+        return 0 if kind == fcntl.F_UNLCK else max(int(process), 0)
 
 
 class Lease:

@@ -1,7 +1,6 @@
 """Two processes over one file: who writes, who waits, who is refused, and what a killed or paused one leaves."""
 
 import signal
-import sys
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,6 +20,7 @@ from tests.system.replicas import Replica, Session, all_said, feeding, recorded,
 
 BARS = 80
 SCENARIO = klines(("ETHUSDT-BTCUSDT", "SOLUSDT-BTCUSDT"), BARS)
+Says = Callable[[str, object], None]
 #: From kill -9 to an active successor.
 TAKE_OVER_S = 10.0
 
@@ -72,11 +72,6 @@ def start(broker: Broker, tmp_path: Path) -> Iterator[Callable[[], Replica]]:
             replica.__exit__()
 
 
-def tell(figure: str) -> None:
-    """Show what was measured, to those who run pytest with -s."""
-    sys.stdout.write(f"{figure}\n")
-
-
 def require_undisturbed(broker: Broker, session: Session, last: Replica, folder: Path) -> None:
     """The ledger is that of one service left alone, and `executions` says nothing else, however often."""
     last.wait_until(lambda: last.info()["details"]["ended"], "the end of the recording")
@@ -86,7 +81,9 @@ def require_undisturbed(broker: Broker, session: Session, last: Replica, folder:
     assert frozenset(all_said(broker.transport)) == session.said
 
 
-def test_a_standby_takes_over_within_seconds_of_a_kill(broker: Broker, session: Session, start: Callable[[], Replica], tmp_path: Path) -> None:
+def test_a_standby_takes_over_within_seconds_of_a_kill(
+    broker: Broker, session: Session, start: Callable[[], Replica], tmp_path: Path, record_property: Says
+) -> None:
     """`kill -9` of the active in the middle of a recording: the standby is active within 10 s, and nothing is lost, doubled or decided otherwise."""
     active = start()
     active.wait_for("active")
@@ -96,13 +93,15 @@ def test_a_standby_takes_over_within_seconds_of_a_kill(broker: Broker, session: 
         active.wait_until(lambda: marks_so_far(tmp_path / "data" / LEDGER_FILE) > BARS // 2, "half of the marks")
         active.signal(signal.SIGKILL)
         taken_s = standby.wait_for("active")
-        tell(f"take-over after kill -9: {taken_s:.2f} s")
+        record_property("says", f"take-over after kill -9: {taken_s:.2f} s")
         assert taken_s < TAKE_OVER_S
         hurry()
     require_undisturbed(broker, session, standby, tmp_path)
 
 
-def test_a_paused_one_that_wakes_has_lost_its_place_and_writes_nothing(broker: Broker, session: Session, start: Callable[[], Replica], tmp_path: Path) -> None:
+def test_a_paused_one_that_wakes_has_lost_its_place_and_writes_nothing(
+    broker: Broker, session: Session, start: Callable[[], Replica], tmp_path: Path, record_property: Says
+) -> None:
     """SIGSTOP of the active: the standby takes over; SIGCONT: the old one ends with a status, the next one stands by, and the ledger is one service's."""
     active = start()
     active.wait_for("active")
@@ -111,7 +110,7 @@ def test_a_paused_one_that_wakes_has_lost_its_place_and_writes_nothing(broker: B
     with feeding(broker.transport, session, 0.02) as hurry:
         active.wait_until(lambda: marks_so_far(tmp_path / "data" / LEDGER_FILE) > BARS // 2, "half of the marks")
         active.signal(signal.SIGSTOP)
-        tell(f"take-over after SIGSTOP: {standby.wait_for('active'):.2f} s")
+        record_property("says", f"take-over after SIGSTOP: {standby.wait_for('active'):.2f} s")
         active.signal(signal.SIGCONT)
         # Killed by its successor when it was stopped within a transaction, else by itself.
         status = active.status()
@@ -127,7 +126,7 @@ def test_a_paused_one_that_wakes_has_lost_its_place_and_writes_nothing(broker: B
 
 
 @all_level
-def test_a_second_risk_manager_is_refused_and_a_restart_is_not(broker: Broker, tmp_path: Path) -> None:
+def test_a_second_risk_manager_is_refused_and_a_restart_is_not(broker: Broker, tmp_path: Path, record_property: Says) -> None:
     """While the first works another ends with status 2 and its name; after kill -9 a restart goes on, and after SIGSTOP too, which the first then learns."""
     settings = {**SCENARIO.settings, **broker.settings}
     with Replica("services.risk_manager", tmp_path, settings) as first:
@@ -138,10 +137,10 @@ def test_a_second_risk_manager_is_refused_and_a_restart_is_not(broker: Broker, t
             assert TRACEBACK not in second.said()
         first.signal(signal.SIGKILL)
     with Replica("services.risk_manager", tmp_path, settings) as third:
-        tell(f"restart after kill -9: {third.wait_for('active'):.2f} s from the start of the process")
+        record_property("says", f"restart after kill -9: {third.wait_for('active'):.2f} s from the start of the process")
         third.signal(signal.SIGSTOP)
         with Replica("services.risk_manager", tmp_path, settings) as fourth:
-            tell(f"restart after SIGSTOP: {fourth.wait_for('active'):.2f} s from the start of the process")
+            record_property("says", f"restart after SIGSTOP: {fourth.wait_for('active'):.2f} s from the start of the process")
             third.signal(signal.SIGCONT)
             status = third.status()
             assert status in {1, -signal.SIGKILL}, third.said()
