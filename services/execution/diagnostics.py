@@ -115,6 +115,8 @@ def _ledger(settings: ExecutionSettings) -> list[Finding]:
         return [Finding("ledger", State.FAILED, f"{path} is not there: execution has not started with this DATA_DIR yet")]
     try:
         with closing(_open(path)) as connection:
+            # One transaction: what is read first and last is of the same moment, however much is written meanwhile.
+            connection.execute("BEGIN")
             states = {pair: msgspec.json.decode(text, type=PairState) for pair, text in connection.execute("SELECT pair, state FROM pairs")}
             orders = _newest_orders(connection)
             return [
@@ -130,14 +132,14 @@ def _ledger(settings: ExecutionSettings) -> list[Finding]:
 
 def _open(path: Path) -> sqlite3.Connection:
     """Open read only; a ledger that nobody writes, in a folder that we may not write, is complete without its log."""
-    connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=ANSWER_S)
+    connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=ANSWER_S, isolation_level=None)
     try:
         connection.execute("SELECT 1 FROM sqlite_master").fetchall()
     except sqlite3.OperationalError:
         connection.close()
         if path.with_name(f"{path.name}-wal").exists():
             raise
-        connection = sqlite3.connect(f"file:{path}?mode=ro&immutable=1", uri=True)
+        connection = sqlite3.connect(f"file:{path}?mode=ro&immutable=1", uri=True, isolation_level=None)
     connection.execute("PRAGMA query_only=ON")
     return connection
 

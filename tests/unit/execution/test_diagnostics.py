@@ -20,7 +20,7 @@ from fakeredis import TcpFakeServer
 
 from common.codec import encode
 from common.io.mock_broker import MockBroker
-from common.messages import Verdict
+from common.messages import OrderEvent, Verdict
 from services.execution import diagnostics
 from services.execution.diagnosis import Finding, State, clock_of, risk_of, worst
 from services.execution.ledger import Batch, Ledger
@@ -124,6 +124,19 @@ def test_it_works_beside_the_writer_and_touches_nothing(world: World) -> None:
         ledger.commit(Batch())
     finally:
         ledger.close()
+
+
+def test_what_is_written_meanwhile_contradicts_nothing(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pairs and orders are read as they were at one moment, though execution commits between the two."""
+    read = diagnostics._newest_orders
+
+    def read_late(connection: sqlite3.Connection) -> list[OrderEvent]:
+        world.write("DELETE FROM order_events")
+        return read(connection)
+
+    monkeypatch.setattr(diagnostics, "_newest_orders", read_late)
+    assert world.broken() == set()
+    assert len(world.document["intents"]["orders"]) == 1
 
 
 def test_a_ledger_that_is_not_there(world: World) -> None:
