@@ -36,7 +36,7 @@ from services.execution.state import PairState
 
 #: What does not answer by then counts as away, seconds; the second is for everything together.
 ANSWER_S = 1.5
-DEADLINE_S = 2.5
+DEADLINE_S = 2.0
 #: Checking a large file is broken off after this, seconds.
 INTEGRITY_S = 1.5
 LAST_DECISIONS = 5
