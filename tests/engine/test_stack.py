@@ -8,6 +8,9 @@ import pytest
 from tests.engine.stack import REHEARSAL, Stack, eventually, require_engine, run
 from tests.repo.compose import PIPELINE
 
+#: One worker runs them all, on one stack.
+pytestmark = pytest.mark.xdist_group("engine")
+
 GATEWAY_PORTS = ("INGESTION_PORT", "KALMAN_FILTER_PORT", "GARCH_VOLATILITY_PORT", "EXECUTION_PORT", "RISK_MANAGER_PORT")
 
 
