@@ -23,7 +23,7 @@ class Supervised:
         self.restarts = 0
         self.given_up = ""
         self._command = [sys.executable, "-m", module, *arguments]
-        self._environment = {**os.environ, **environment}
+        self.environment = {**os.environ, **environment}
         self.log = log
         self._process: subprocess.Popen[bytes] | None = None
         self._crashes: list[float] = []
@@ -33,7 +33,7 @@ class Supervised:
         """Start the process in a group of its own, so that Ctrl-C reaches the supervisor alone."""
         with self.log.open("ab") as output:
             self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and modules
-                self._command, env=self._environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
+                self._command, env=self.environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
             )
 
     @property

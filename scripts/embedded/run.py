@@ -19,7 +19,8 @@ from scripts.embedded.monitor import TopicWatch, ask
 from scripts.embedded.options import Options
 from scripts.embedded.plan import SERVICES, SIMULATOR, SIMULATOR_PORT_OFFSET, WATCH_FETCH_WAIT_MS, environment_of, processes_of
 from scripts.embedded.processes import Supervised, stop_all
-from scripts.embedded.servers import embedded_redis, require_free
+from scripts.embedded.servers import HOST, embedded_redis, require_free
+from scripts.embedded.settings_check import require_settings
 from scripts.embedded.tally import Tally
 
 READY_TIMEOUT_S = 90.0
@@ -59,6 +60,7 @@ class Run:
         for part in ("data", "logs"):
             shutil.rmtree(self.folder / part, ignore_errors=True)
         require_writable(self.folder)
+        self._require_settings()
         with contextlib.ExitStack() as stack:
             stack.enter_context(self._interruption.listening())
             try:
@@ -77,6 +79,11 @@ class Run:
         self.processes = processes_of(self.options, environment, self.folder / "logs")
         stack.callback(self._stop)
         self._play(watch)
+
+    def _require_settings(self) -> None:
+        """As the processes will be given them, but for the servers' addresses, which are known once those are up."""
+        environment = environment_of(self.options, self.options.kafka or f"{HOST}:9092", self.options.redis_url, self.folder, self.profile)
+        require_settings(processes_of(self.options, environment, self.folder / "logs"))
 
     def port(self, name: str) -> int:
         """HTTP port of a process."""

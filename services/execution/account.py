@@ -103,6 +103,12 @@ def apply_fill(account: Account, deal: Deal) -> tuple[Account, Decimal]:
         return _checked(changed), realised
 
 
+def equity_usd(account: Account, worth: Valuation) -> Decimal:
+    """The wallet and what the open legs have gained."""
+    with localcontext(MONEY):
+        return account.wallet_usd + worth.unrealised_usd
+
+
 def apply_funding(account: Account, amount_usd: Decimal) -> Account:
     """Book a payment of funding or borrowing; a cost is negative."""
     with localcontext(MONEY):

@@ -23,7 +23,7 @@ from common.messages import (
     strictest,
 )
 from services.execution import funding, position, strategy
-from services.execution.account import value
+from services.execution.account import equity_usd, value
 from services.execution.state import Change, Hold, PairState, Params, Where, risk_of, where
 
 #: What a command that is obeyed at once asks for; resume acts by signal only.
@@ -218,7 +218,7 @@ def _mark(change: Change, book: Tick | None, *, end: bool) -> None:
         funding_usd=account.funding_usd,
         wallet_usd=wallet,
         unrealised_usd=worth.unrealised_usd,
-        equity_usd=wallet + worth.unrealised_usd,
+        equity_usd=equity_usd(account, worth),
         gross_exposure_usd=worth.gross_exposure_usd,
         orders_in_bar=state.orders_in_bar,
         blocking_gate=state.blocking_gate,

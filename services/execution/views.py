@@ -10,7 +10,7 @@ from common.costs import MONEY, to_cents
 from common.market import Leg
 from common.messages import OrderEvent, Tick
 from services.execution import strategy
-from services.execution.account import ZERO, value
+from services.execution.account import ZERO, equity_usd, value
 from services.execution.state import PairState, Params
 
 _AMOUNTS = ("starting_usd", "gross_usd", "fees_usd", "funding_usd", "net_usd", "unrealised_usd", "equity_usd")
@@ -103,10 +103,10 @@ def _prices(tick: Tick | None) -> dict[str, Any]:
 
 def _profit(state: PairState) -> dict[str, Decimal]:
     account = state.account
-    unrealised = value(account, state.hedge.tick if state.hedge else None).unrealised_usd
+    worth = value(account, state.hedge.tick if state.hedge else None)
     with localcontext(MONEY):
         net = account.realised_usd + account.fees_usd + account.funding_usd
-        amounts = (account.starting_usd, account.realised_usd, account.fees_usd, account.funding_usd, net, unrealised, account.starting_usd + net + unrealised)
+        amounts = (account.starting_usd, account.realised_usd, account.fees_usd, account.funding_usd, net, worth.unrealised_usd, equity_usd(account, worth))
     return dict(zip(_AMOUNTS, amounts, strict=True))
 
 

@@ -26,6 +26,8 @@ _BLOCKED_WAIT_S = 0.005
 #: A market channel that stays away is given up after this, when the public one cannot go on either.
 _MARKET_PATIENCE_NS = 10 * NANOSECONDS
 _MOST_NOTICES = 20
+#: How often gaps of a kind of stream are logged; a feed that is overloaded has thousands.
+_GAP_LOG_INTERVAL_NS = 60 * NANOSECONDS
 
 
 class IngestionService:
@@ -46,6 +48,8 @@ class IngestionService:
         self._progress: Consumer | None = None
         self._ingestor: Ingestor | None = None
         self._reported: dict[tuple[str, str, str], int] = {}
+        #: By kind of stream: when a gap was logged last, and how many were not since.
+        self._gaps: dict[str, tuple[int, int]] = {}
         self._details: Mapping[str, Any] = {}
         self._waiting_for_market_since_ns = 0
         self._epoch = 0
@@ -231,11 +235,22 @@ class IngestionService:
     def _tell(self, ingestor: Ingestor) -> None:
         notices = ingestor.intake.notices
         for number, (event, fields) in enumerate(notices):
-            if number < _MOST_NOTICES:
-                self._observer.log("WARNING", event, **fields)
             if event == "feed gap":
-                self._observer.count("crypto_bot_feed_gaps_total", stream=str(fields["stream"]))
+                self._tell_gap(str(fields["stream"]), fields)
+            elif number < _MOST_NOTICES:
+                self._observer.log("WARNING", event, **fields)
         notices.clear()
+
+    def _tell_gap(self, stream: str, fields: Mapping[str, Any]) -> None:
+        """Count every gap; log the first of a kind of stream, and then once a minute how many there were besides."""
+        self._observer.count("crypto_bot_feed_gaps_total", stream=stream)
+        now_ns = self._clock()
+        logged_at_ns, untold = self._gaps.get(stream, (0, 0))
+        if not logged_at_ns or now_ns - logged_at_ns >= _GAP_LOG_INTERVAL_NS:
+            self._observer.log("WARNING", "feed gap", **fields, untold=untold)
+            self._gaps[stream] = now_ns, 0
+        else:
+            self._gaps[stream] = logged_at_ns, untold + 1
 
     def _count_new(self, name: str, label: str, totals: Mapping[str, int]) -> None:
         """Add to a counter what its total has grown by."""

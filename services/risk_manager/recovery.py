@@ -18,11 +18,7 @@ COMMAND_POLLS, COMMAND_POLL_S = 100, 0.1
 def open_reader(transport: Transport, observer: Observer, stored: Iterable[Position]) -> tuple[Consumer, Sequence[Position]]:
     """Read on from the stored positions, from the oldest record where there is none or it is gone; tells where that is."""
     positions = list(_within_topics(transport, observer, stored))
-    try:
-        return transport.reader(positions), positions
-    except TransportError:
-        positions = [_available(transport, observer, position) for position in positions]
-        return transport.reader(positions), positions
+    return transport.reader(positions), positions
 
 
 def newest_command_id(transport: Transport) -> int:
@@ -38,28 +34,18 @@ def newest_command_id(transport: Transport) -> int:
 
 
 def _within_topics(transport: Transport, observer: Observer, stored: Iterable[Position]) -> Iterator[Position]:
-    """Give the place in each partition; a topic that is shorter than before has been made anew."""
+    """Give the place in each partition; a topic that is shorter than before has been made anew, records may be gone from one that is not."""
     offsets = {(position.topic, position.partition): position.offset for position in stored}
     for topic in INPUTS:
+        oldest = transport.oldest_offsets(topic)
         for partition, end in transport.end_offsets(topic).items():
-            offset = offsets.get((topic, partition), 0)
+            offset, first = offsets.get((topic, partition), 0), oldest.get(partition, 0)
             if offset > end:
                 observer.log("WARNING", "topic is shorter than before, reading it anew", topic=topic.name, partition=partition, offset=offset, end=end)
-            yield Position(topic, partition, offset if offset <= end else 0)
-
-
-def _available(transport: Transport, observer: Observer, position: Position) -> Position:
-    """Give the position if it is there, the oldest one if retention has taken it; raises TransportError when the broker is away."""
-    try:
-        transport.reader([position]).close()
-    except TransportError as error:
-        oldest = position._replace(offset=0)
-        transport.reader([oldest]).close()
-        topic, partition, offset = position
-        event = "records are gone, going on at the oldest; bars without marks are closed as missing"
-        observer.log("ERROR", event, topic=topic.name, partition=partition, offset=offset, error=str(error))
-        return oldest
-    return position
+            elif 0 < offset < first:
+                event = "records are gone, going on at the oldest; bars without marks are closed as missing"
+                observer.log("ERROR", event, topic=topic.name, partition=partition, offset=offset, oldest=first)
+            yield Position(topic, partition, offset if first <= offset <= end else 0)
 
 
 def _to_the_end(reader: Consumer) -> Iterator[Record]:

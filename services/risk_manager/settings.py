@@ -63,7 +63,7 @@ class RiskSettings(Settings, frozen=True, kw_only=True):
         """What risk.db belongs to; bar numbers mean nothing in another bar interval."""
         return {
             "environment": "paper",
-            "venue": f"{self.exchange} {self.binance_market}",
+            "venue": f"{self.exchange}-{self.binance_market}",
             "account": "paper",
             "bar_interval_seconds": str(self.bar_interval_seconds),
         }

@@ -18,19 +18,9 @@ from scripts.embedded.monitor import ask
 from scripts.embedded.options import ROOT
 from scripts.embedded.plan import SERVICES, SIMULATOR_PORT_OFFSET
 from scripts.sessions.ledgers import Rows, ledger
+from tests.replay.schedules import QUICK as SHORT
 
-#: Short warm-ups and low hurdles, so that a short recording holds many decisions.
-QUICK = {
-    "KALMAN_WARM_UP_BARS": "20",
-    "GARCH_START_BARS": "20",
-    "ENTRY_Z_MIN": "0.3",
-    "EXIT_Z": "0.1",
-    "COST_MARGIN": "0",
-    "COOL_DOWN_BARS": "1",
-    "TIME_STOP_BARS": "6",
-    "TIME_STOP_HALF_LIVES": "0.1",
-    "MAX_ORDERS_PER_MINUTE": "600",
-}
+QUICK = {**SHORT, "MAX_ORDERS_PER_MINUTE": "600"}
 QUICK_TICKS = {**QUICK, "TAKER_FEE_BPS": "0"}
 
 TRACEBACK = "Traceback (most recent call last)"

@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 
+from common.errors import ConfigurationError
 from common.settings import Market, load
 from scripts.embedded.plan import DEMO_PROFILE, SERVICES, SIMULATOR, environment_of, lead_ticks, pipeline_settings, processes_of
+from scripts.embedded.settings_check import require_settings
 from services.execution.settings import ExecutionSettings
 from services.garch_volatility.settings import GarchSettings
 from services.ingestion.settings import IngestionSettings
@@ -103,9 +105,9 @@ def test_the_processes_start_with_the_simulator(tmp_path: Path) -> None:
     assert [process.name for process in processes] == [SIMULATOR, *SERVICES]
     assert len({process.log for process in processes}) == len(processes)
     assert [process.name for process in processes_of(options(data="live"), made(tmp_path), tmp_path / "logs")] == list(SERVICES)
-    simulator = processes[0]._environment
+    simulator = processes[0].environment
     assert (simulator["SIMULATOR_SPEED"], simulator["SIMULATOR_PORT"], simulator["SIMULATOR_AUTOSTART"]) == ("max", "9010", "false")
-    assert [process._environment["HTTP_PORT"] for process in processes[1:]] == ["9000", "9001", "9002", "9003", "9004"]
+    assert [process.environment["HTTP_PORT"] for process in processes[1:]] == ["9000", "9001", "9002", "9003", "9004"]
 
 
 def test_the_lead_shrinks_with_the_number_of_pairs() -> None:
@@ -123,3 +125,13 @@ def test_embedded_servers_ask_for_no_password(tmp_path: Path) -> None:
     embedded, own = made(tmp_path), made(tmp_path, kafka="kafka:9092", redis_url="redis://redis:6379/0")
     assert {embedded.get(name) for name in variables} == {""}
     assert variables.isdisjoint(own)
+
+
+def test_wrong_settings_of_all_services_are_told_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One problem of one service, one of another and one of all of them, each once; without any nothing is said."""
+    require_settings(processes_of(options(), made(tmp_path), tmp_path / "logs"))
+    for variable, value in (("KALMAN_WARM_UP_BARS", "5"), ("MAX_DRAWDOWN", "2"), ("TOPIC_PARTITIONS", "0")):
+        monkeypatch.setenv(variable, value)
+    with pytest.raises(ConfigurationError) as caught:
+        require_settings(processes_of(options(), made(tmp_path), tmp_path / "logs"))
+    assert sorted(problem.partition("=")[0] for problem in caught.value.problems) == ["KALMAN_WARM_UP_BARS", "MAX_DRAWDOWN", "TOPIC_PARTITIONS"]

@@ -324,3 +324,17 @@ def test_attempt_budget() -> None:
         budget.spend(now_s)
     assert budget.wait_s(20.0) == 280
     assert budget.wait_s(300.0) == 0
+
+
+def test_gaps_do_not_flood_the_log() -> None:
+    """The first gap of a kind of stream is logged, and a minute later how many there were besides; each is counted."""
+    source = FedSource()
+    rig = Rig(source, FEED="live").start()
+    source.feed(*(trade("BTCUSDT", T0_MS, trade_id) for trade_id in range(1, 200, 2)))
+    rig.turns()
+    assert [line.fields["untold"] for line in rig.observer.events("feed gap")] == [0]
+    rig.clock.advance_ms(60_000)
+    source.feed(trade("BTCUSDT", T0_MS, 300))
+    rig.turns()
+    assert [line.fields["untold"] for line in rig.observer.events("feed gap")] == [0, 98]
+    assert rig.observer.total("crypto_bot_feed_gaps_total", {"stream": "trade"}) == 100
