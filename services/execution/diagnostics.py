@@ -113,6 +113,7 @@ def _ledger(settings: ExecutionSettings) -> list[Finding]:
     pairs = [str(pair) for pair in settings.trading_pairs()]
     if not path.exists():
         return [Finding("ledger", State.FAILED, f"{path} is not there: execution has not started with this DATA_DIR yet")]
+    sizes = _sizes(path)
     try:
         with closing(_open(path)) as connection:
             # One transaction: what is read first and last is of the same moment, however much is written meanwhile.
@@ -120,35 +121,29 @@ def _ledger(settings: ExecutionSettings) -> list[Finding]:
             states = {pair: msgspec.json.decode(text, type=PairState) for pair, text in connection.execute("SELECT pair, state FROM pairs")}
             orders = _newest_orders(connection)
             return [
-                _file_of(path, connection, settings),
+                _file_of(path, connection, settings, sizes),
                 positions_of(states, pairs),
                 intents_of(orders, states),
                 risk_of(states, pairs),
                 decisions_of(_last_decisions(connection)),
             ]
     except (sqlite3.Error, msgspec.DecodeError) as error:
-        return [Finding("ledger", State.FAILED, f"{path} cannot be read ({error}); stop execution, keep the file and restore a backup", _sizes(path))]
+        return [Finding("ledger", State.FAILED, f"{path} cannot be read ({error}); stop execution, keep the file and restore a backup", sizes)]
 
 
 def _open(path: Path) -> sqlite3.Connection:
-    """Open read only; a ledger that nobody writes, in a folder that we may not write, is complete without its log."""
-    connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=ANSWER_S, isolation_level=None)
-    try:
-        connection.execute("SELECT 1 FROM sqlite_master").fetchall()
-    except sqlite3.OperationalError:
-        connection.close()
-        if path.with_name(f"{path.name}-wal").exists():
-            raise
-        connection = sqlite3.connect(f"file:{path}?mode=ro&immutable=1", uri=True, isolation_level=None)
+    """Open read only. A file that is open anywhere has its write-ahead log beside it; without one nothing changes, and even a reader would make one."""
+    mode = "mode=ro" if path.with_name(f"{path.name}-wal").exists() else "mode=ro&immutable=1"
+    connection = sqlite3.connect(f"file:{path}?{mode}", uri=True, timeout=ANSWER_S, isolation_level=None)
     connection.execute("PRAGMA query_only=ON")
     return connection
 
 
-def _file_of(path: Path, connection: sqlite3.Connection, settings: ExecutionSettings) -> Finding:
+def _file_of(path: Path, connection: sqlite3.Connection, settings: ExecutionSettings, sizes: Mapping[str, Any]) -> Finding:
     stored = dict(connection.execute("SELECT name, value FROM stamps").fetchall())
     foreign = [f"{name} is {stored.get(name)!r}, not {value!r}" for name, value in settings.stamp.items() if stored.get(name) != value]
     integrity = _integrity(connection)
-    details: dict[str, Any] = {**_sizes(path), "integrity": integrity, "stamp": stored, "writer": _writer(connection)}
+    details: dict[str, Any] = {**sizes, "integrity": integrity, "stamp": stored, "writer": _writer(connection)}
     free_bytes = shutil.disk_usage(path.parent).free
     problems = [f"damaged: {integrity}"] if integrity not in {"ok", _UNFINISHED} else []
     problems += [f"belongs to another account ({'; '.join(foreign)})"] if foreign else []
@@ -178,7 +173,7 @@ def _integrity(connection: sqlite3.Connection) -> str:
 
 
 def _sizes(path: Path) -> dict[str, Any]:
-    files = [file for file in (path, path.with_name(f"{path.name}-wal")) if file.exists()]
+    files = [path, *(file for file in (path.with_name(f"{path.name}-wal"),) if file.exists() and file.stat().st_size)]
     written = datetime.fromtimestamp(max(file.stat().st_mtime for file in files), UTC)
     return {"path": str(path), "size_bytes": sum(file.stat().st_size for file in files), "last_write": written.isoformat(timespec="seconds")}
 

@@ -126,6 +126,15 @@ def test_it_works_beside_the_writer_and_touches_nothing(world: World) -> None:
         ledger.close()
 
 
+def test_a_look_is_no_write(world: World) -> None:
+    """With nobody writing, the last write is the last one that execution made, however often somebody looks."""
+    os.utime(world.path, (1_700_000_000, 1_700_000_000))
+    for _ in range(2):
+        assert world.broken() == set()
+        assert world.document["ledger"]["last_write"] == "2023-11-14T22:13:20+00:00"
+    assert not list(world.folder.glob("trading.db-*"))
+
+
 def test_what_is_written_meanwhile_contradicts_nothing(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """Pairs and orders are read as they were at one moment, though execution commits between the two."""
     read = diagnostics._newest_orders
@@ -135,7 +144,8 @@ def test_what_is_written_meanwhile_contradicts_nothing(world: World, monkeypatch
         return read(connection)
 
     monkeypatch.setattr(diagnostics, "_newest_orders", read_late)
-    assert world.broken() == set()
+    with closing(Ledger(world.path, stamp=ExecutionSettings().stamp)):
+        assert world.broken() == set()
     assert len(world.document["intents"]["orders"]) == 1
 
 
