@@ -6,6 +6,11 @@ from enum import StrEnum
 from common.errors import InvalidRecord
 
 NANOSECONDS = 1_000_000_000
+#: The longest pause within a market session, bars: ingestion begins a new session rather than close more of them.
+MOST_BARS_AWAY = 50_000
+#: A record of the same session that skips more bars than this is broken. Far above what ingestion can leave out, so that a
+#: record which is in order is never refused for it.
+MOST_BARS_SKIPPED = 2 * MOST_BARS_AWAY
 
 
 class Leg(StrEnum):

@@ -9,13 +9,10 @@ from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from common.errors import InvalidRecord
-from common.market import bar_end_ns
+from common.market import MOST_BARS_SKIPPED, bar_end_ns
 from common.messages import BarClose, BarStatus, Feed, HedgeMessage, HedgeRatio, HedgeRatioClose, ModelStatus, RiskSignal
 from common.trace import NO_TRACE, Trace
 from services.execution.state import PairState, where
-
-#: A record further ahead than this is broken; ingestion starts a new session long before.
-MAX_GAP_BARS = 200_000
 
 #: Signals by session and bar.
 Signals = Mapping[tuple[int, int], RiskSignal]
@@ -99,7 +96,7 @@ class PairQueue:
         return self._records.popleft()
 
     def _skipped(self, held: Held, bar: int) -> Iterator[Held]:
-        if bar - self._closed_bar > MAX_GAP_BARS:
+        if bar - self._closed_bar > MOST_BARS_SKIPPED:
             raise InvalidRecord("bar-far-ahead", f"bar {bar} follows {self._closed_bar}")
         return (held._replace(message=self._missing(held.message, skipped)) for skipped in range(self._closed_bar + 1, bar))
 

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from common.errors import InvalidRecord
-from common.market import bar_end_ns
+from common.market import MOST_BARS_SKIPPED, bar_end_ns
 from common.messages import BarStatus, HedgeEstimate, HedgeRatio, HedgeRatioClose, Message, ModelStatus, Quote, Thresholds, VolatilityModel
 from common.plausible import require_books, require_estimate
 from services.garch_volatility.fitting import FitRequest, Fits
@@ -28,8 +28,6 @@ from services.garch_volatility.volatility import (
     standardise,
 )
 
-#: A jump over more bars than this is a broken record, not a gap to fill in.
-MOST_SKIPPED_BARS = 100_000
 #: Weight of the newest bar in the running mean of each leg's spread.
 SPREAD_WEIGHT = 0.06
 
@@ -164,8 +162,8 @@ class GarchModel:
         close = message.close
         if close.session > state.session:
             return GarchState(pair=state.pair, session=close.session, bar=close.bar - 1, fits_accepted=state.fits_accepted, fits_refused=state.fits_refused)
-        if close.bar - state.bar > MOST_SKIPPED_BARS:
-            raise InvalidRecord("bar-jump", f"bar {close.bar} after bar {state.bar} skips more than {MOST_SKIPPED_BARS} bars")
+        if close.bar - state.bar > MOST_BARS_SKIPPED:
+            raise InvalidRecord("bar-jump", f"bar {close.bar} after bar {state.bar} skips more than {MOST_BARS_SKIPPED} bars")
         return state
 
     def _missing(self, message: HedgeRatioClose, bar: int) -> HedgeRatioClose:

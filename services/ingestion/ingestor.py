@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from enum import StrEnum
 
-from common.market import NANOSECONDS, bar_end_ns, bar_of
+from common.market import MOST_BARS_AWAY, NANOSECONDS, bar_end_ns, bar_of
 from common.messages import Feed, MarkPrice
 from common.settings import Market
 from services.ingestion.accounting import Accounting
@@ -14,7 +14,6 @@ from services.ingestion.intake import Book, Ended, Intake, IntakeParams
 _CLOSES_AT_ONCE = 2000
 #: More closes than this for the time away are not written: a new session begins instead.
 _MOST_CLOSES = 200_000
-_MOST_BARS_AWAY = 100_000
 #: Live: how long after its end a bar is closed when no frame does it.
 _TIMER_GRACE_NS = NANOSECONDS
 
@@ -41,7 +40,7 @@ class Ingestor:
         self._interval_ns = bars.bar_interval_ns
         self._recording = bars.feed is Feed.RECORDING
         self._waits_for_market = self._recording and intake.market is Market.FUTURES
-        self._most_bars_away = min(_MOST_BARS_AWAY, _MOST_CLOSES // len(bars.pairs))
+        self._most_bars_away = min(MOST_BARS_AWAY, _MOST_CLOSES // len(bars.pairs))
         self._bars_at_once = max(1, _CLOSES_AT_ONCE // len(bars.pairs))
         self._market_excused_through = -1
         #: Begin of the market session as the source tells it, event time, ns; 0 when it does not.

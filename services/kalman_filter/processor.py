@@ -6,12 +6,9 @@ from typing import Any
 import msgspec
 
 from common.errors import InvalidRecord
-from common.market import bar_end_ns
+from common.market import MOST_BARS_SKIPPED, bar_end_ns
 from common.messages import BarClose, BarStatus, Feed, HedgeEstimate, HedgeRatio, HedgeRatioClose, Message, ModelStatus, Quote, Tick, WriterEpoch
 from services.kalman_filter.filter import FilterParameters, FilterState, WarmUp, evaluate, first_state, log_mid, observe, predict, update
-
-#: A jump over more bars than this is a broken record, not a gap to fill in.
-MOST_SKIPPED_BARS = 100_000
 
 
 class KalmanState(msgspec.Struct, frozen=True, kw_only=True):
@@ -122,8 +119,8 @@ class KalmanModel:
         """Bring the state to the bar of `message`: a new session starts afresh, skipped bars are filled in."""
         if message.session > state.session:
             state = KalmanState(pair=state.pair, session=message.session, bar=message.bar - 1, feed=feed)
-        if message.bar - state.bar > MOST_SKIPPED_BARS:
-            raise InvalidRecord("bar-jump", f"bar {message.bar} after bar {state.bar} skips more than {MOST_SKIPPED_BARS} bars")
+        if message.bar - state.bar > MOST_BARS_SKIPPED:
+            raise InvalidRecord("bar-jump", f"bar {message.bar} after bar {state.bar} skips more than {MOST_BARS_SKIPPED} bars")
         answers = []
         for bar in range(state.bar + 1, message.bar):
             missing = BarClose(

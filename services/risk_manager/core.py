@@ -10,6 +10,7 @@ from typing import assert_never
 import msgspec
 
 from common.errors import InvalidRecord
+from common.market import MOST_BARS_SKIPPED
 from common.messages import BarStatus, Changepoint, ChangepointAction, Command, Feed, Mark, ModelStatus, RiskSignal, Thresholds, strictest
 from common.plausible import require_money, require_thresholds
 from services.risk_manager import changepoint
@@ -18,9 +19,6 @@ from services.risk_manager.portfolio import BarKey, book, grants, key_of
 from services.risk_manager.recorded import Closing, Recorded
 from services.risk_manager.rules import evaluate, tripped
 from services.risk_manager.state import Close, Inbox, Memory, Params, RiskState, drop_reason, oldest_mark
-
-#: A mark further ahead than this is damage, not a bar that was skipped.
-MAX_BARS_AHEAD = 100_000
 
 
 class GraceOver(msgspec.Struct, frozen=True):
@@ -112,8 +110,8 @@ def _hold_mark(state: RiskState, mark: Mark) -> RiskState:
         return state
     closed = state.portfolio.closed
     require_money(mark)
-    if closed and closed.session == mark.session and mark.bar - closed.bar > MAX_BARS_AHEAD:
-        raise InvalidRecord("bar-jump", f"mark of {mark.pair} at bar {mark.bar}: more than {MAX_BARS_AHEAD} bars after bar {closed.bar}")
+    if closed and closed.session == mark.session and mark.bar - closed.bar > MOST_BARS_SKIPPED:
+        raise InvalidRecord("bar-jump", f"mark of {mark.pair} at bar {mark.bar}: more than {MOST_BARS_SKIPPED} bars after bar {closed.bar}")
     inbox = state.inboxes[mark.pair]
     return _with_inbox(state, mark.pair, msgspec.structs.replace(inbox, marks=(*inbox.marks, mark)))
 

@@ -4,8 +4,9 @@ import pytest
 from msgspec.structs import replace
 
 from common.errors import InvalidRecord
+from common.market import MOST_BARS_SKIPPED
 from common.messages import BarStatus, HedgeMessage, HedgeRatioClose, RiskSignal
-from services.execution.hold import MAX_GAP_BARS, Held, PairQueue, Release, drop_reason, release
+from services.execution.hold import Held, PairQueue, Release, drop_reason, release
 from services.execution.state import PairState, initial_state, where
 from tests.unit.execution.builders import BAR_SECONDS, close, hedge, params, signal
 
@@ -101,4 +102,4 @@ def test_a_gapless_stream_and_its_repetitions_stay_as_they_are() -> None:
 def test_a_bar_impossibly_far_ahead_is_refused() -> None:
     """A broken bar number does not fill the memory."""
     with pytest.raises(InvalidRecord, match="bar-far-ahead"):
-        queued(hedge(11, K + MAX_GAP_BARS + 1, 0))
+        queued(hedge(11, K + MOST_BARS_SKIPPED + 1, 0))

@@ -7,10 +7,10 @@ import msgspec
 import pytest
 
 from common.errors import InvalidRecord
-from common.market import Pair
+from common.market import MOST_BARS_SKIPPED, Pair
 from common.messages import BarStatus, HedgeRatio, HedgeRatioClose, Message, ModelStatus, Thresholds, VolatilityModel
 from services.garch_volatility.fitting import Fits
-from services.garch_volatility.processor import MOST_SKIPPED_BARS, GarchModel, GarchParameters, GarchState
+from services.garch_volatility.processor import GarchModel, GarchParameters, GarchState
 from services.garch_volatility.volatility import Fit, filtered, garch, level_variance
 from tests.unit.garch_volatility.builders import GOOD_FIT, PAIR, ScriptedFits, answer, reverting
 from tests.unit.kalman_filter.builders import BAR_NS, tick
@@ -207,7 +207,7 @@ def test_absurd_bar_is_refused() -> None:
     model = model_with(ScriptedFits(GOOD_FIT))
     state, _ = run(model, bars(3))
     with pytest.raises(InvalidRecord, match="bar-jump"):
-        model.step(state, answer(103 + MOST_SKIPPED_BARS, 1e-4))
+        model.step(state, answer(103 + MOST_BARS_SKIPPED, 1e-4))
 
 
 def test_zeros_never_divide() -> None:

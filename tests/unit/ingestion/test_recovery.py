@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from common.codec import decoder_of, encode
 from common.errors import TransportError
 from common.io.memory import Faults, MemoryBroker, MemoryTransport
-from common.market import Pair
+from common.market import MOST_BARS_AWAY, MOST_BARS_SKIPPED, Pair
 from common.messages import BarClose, BarStatus, Feed, Tick, WriterEpoch
 from common.processor import Producer
 from common.topics import TICKS, Topic
@@ -155,6 +156,18 @@ def test_bars_away_are_written_empty() -> None:
     rig.kill().turns()
     assert [(close.bar - BAR_0, close.status.value) for close in rig.closes_of(PAIR)] == [(0, "STALE")] + [(bar, "EMPTY") for bar in range(1, 40)]
     assert {close.session for close in rig.closes_of(PAIR)} == {1}
+
+
+@pytest.mark.parametrize(("bars_away", "session"), [(MOST_BARS_AWAY, 1), (MOST_BARS_AWAY + 1, 2), (MOST_BARS_SKIPPED - 1, 2)])
+def test_no_pause_is_longer_than_what_readers_take(bars_away: int, session: int) -> None:
+    """However long nobody was there: bars are closed up to a limit, beyond it a session begins, and no reader sees more bars skipped than it accepts."""
+    rig = Rig(ListSource([book(symbol, T0_MS, 1) for symbol in ("BTCUSDT", "ETHUSDT")], ended=False), FEED="live", BAR_INTERVAL_SECONDS="1").run()
+    later = [book(symbol, T0_MS + bars_away * 1000, 9) for symbol in ("BTCUSDT", "ETHUSDT")]
+    rig.source = ListSource([*later, book("BTCUSDT", T0_MS + bars_away * 1000 + 1000, 10)], ended=False)
+    rig.kill().turns(60)
+    closes = rig.closes_of(PAIR)
+    assert closes[-1].session == session
+    assert all(after.session > before.session or after.bar == before.bar + 1 for before, after in pairwise(closes))
 
 
 def test_recording_played_again() -> None:

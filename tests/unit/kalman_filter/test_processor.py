@@ -7,9 +7,10 @@ import msgspec
 import pytest
 
 from common.errors import InvalidRecord
+from common.market import MOST_BARS_SKIPPED
 from common.messages import BarClose, BarStatus, HedgeRatio, HedgeRatioClose, Message, ModelStatus, Tick, WriterEpoch
 from services.kalman_filter.filter import FilterParameters
-from services.kalman_filter.processor import MOST_SKIPPED_BARS, KalmanModel, KalmanState
+from services.kalman_filter.processor import KalmanModel, KalmanState
 from tests.unit.kalman_filter.builders import BAR_NS, PAIR, close, stream, tick
 
 WARM_UP_BARS = 30
@@ -157,7 +158,7 @@ def test_impossible_price_is_refused_and_changes_nothing(bid: str) -> None:
 def test_absurd_bar_is_refused() -> None:
     """A bar number far in the future is a broken record: nothing is filled in."""
     with pytest.raises(InvalidRecord, match="bar-jump"):
-        MODEL.step(ready(), tick(200, 160 + MOST_SKIPPED_BARS))
+        MODEL.step(ready(), tick(200, 160 + MOST_BARS_SKIPPED))
 
 
 def test_flat_hedge_leg_keeps_warming() -> None:

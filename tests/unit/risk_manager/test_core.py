@@ -11,9 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from common.errors import InvalidRecord
+from common.market import MOST_BARS_SKIPPED
 from common.messages import BarStatus, ChangepointAction, Command, CommandKind, Feed, Mark, ModelStatus, PositionState, RiskSignal, Thresholds, Verdict
 from services.risk_manager import changepoint
-from services.risk_manager.core import MAX_BARS_AHEAD, GraceOver, Input, _take, step
+from services.risk_manager.core import GraceOver, Input, _take, step
 from services.risk_manager.portfolio import BarKey
 from services.risk_manager.recorded import recorded
 from services.risk_manager.state import Inbox, Memory, Params, RiskState, drop_reason, initial
@@ -185,7 +186,7 @@ def test_a_grace_that_ends_after_its_bar_has_closed_does_nothing() -> None:
     [
         (mark(PAIRS[0], 8, equity_usd=Decimal("NaN")), "not-finite"),
         (mark(PAIRS[0], 8, gross_exposure_usd=Decimal("Infinity")), "not-finite"),
-        (mark(PAIRS[0], 8 + MAX_BARS_AHEAD), "bar-jump"),
+        (mark(PAIRS[0], 8 + MOST_BARS_SKIPPED), "bar-jump"),
     ],
 )
 def test_a_broken_mark_is_refused(broken: Mark, reason: str) -> None:
