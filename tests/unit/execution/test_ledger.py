@@ -6,10 +6,11 @@ import pytest
 
 from common.codec import encode
 from common.errors import ConfigurationError, InvariantBroken
-from common.messages import OrderStatus
+from common.io.memory import MemoryBroker, MemoryTransport
+from common.messages import HoldExpired, OrderStatus
 from common.processor import Position
 from common.topics import HEDGE_RATIOS
-from common.trace import Trace
+from common.trace import NO_TRACE, Trace
 from services.execution.ledger import Batch, Ledger
 from tests.unit.execution.builders import FIRST_BAR, PAIR, Desk, signal
 
@@ -48,6 +49,19 @@ def test_what_is_committed_is_there_again(tmp_path: Path) -> None:
     assert again.positions() == [Position(HEDGE_RATIOS, 0, 4)]
     assert [(order.leg, order.status) for order in again.recent_orders(10)] == [("y", OrderStatus.FILLED), ("x", OrderStatus.WORKING)]
     assert [order.leg for order in again.recent_orders(1)] == ["x"]
+
+
+def test_a_commit_empties_the_outbox_of_what_is_acknowledged(tmp_path: Path) -> None:
+    """What was published and acknowledged goes with the next commit; what is new, or not known to be acknowledged, stays."""
+    ledger, desk, producer = open_ledger(tmp_path), traded(), MemoryTransport(MemoryBroker()).producer()
+    ledger.commit(batch_of(desk))
+    published = ledger.publish(producer)
+    mark = Batch(outputs=[((HoldExpired(pair=PAIR, session=1, bar=9, seq=9, event_time_ns=1, risk_bar=8),), NO_TRACE)])
+    ledger.commit(mark)
+    assert ledger._database.query("SELECT count(*) FROM outbox") == [(published + 1,)]
+    ledger.commit(mark, acknowledged=True)
+    assert ledger._database.query("SELECT count(*) FROM outbox") == [(2,)]
+    assert ledger.publish(producer) == 2
 
 
 def test_recent_orders_are_found_without_reading_all(tmp_path: Path) -> None:

@@ -506,6 +506,14 @@ def test_what_cannot_be_used_becomes_a_dead_letter(world: World, topic: Topic, v
     assert len(world.written(DEAD_LETTERS)) == 2, "the outbox is published again until it is cleared"
 
 
+def test_a_dead_letter_needs_nothing_else_to_happen(world: World) -> None:
+    """A record that cannot be used is set aside in the turn that read it, also while nothing is decided."""
+    service = world.start()
+    world.feeder.send(HEDGE_RATIOS, PAIR, b"junk", partition=0)
+    run_dry(service)
+    assert [letter.reason for letter in world.written(DEAD_LETTERS)] == ["undecodable"]
+
+
 def test_latency_is_measured_from_the_socket(world: World) -> None:
     """The trace of a tick becomes the latency, whole and per hop, and goes on with what was decided."""
     service = world.start()
