@@ -151,7 +151,7 @@ class Replica:
     def wait_for(self, role: str) -> float:
         """Wait until it has this role, ready; returns how long that took, seconds."""
         began_s = time.monotonic()
-        self.wait_until(lambda: self.info().get("role") == role and self.info()["ready"], f"{role} and ready")
+        self.wait_until(lambda: {"role": role, "ready": True}.items() <= self.info().items(), f"{role} and ready")
         return time.monotonic() - began_s
 
     def wait_until(self, condition: Callable[[], Any], what: str) -> None:

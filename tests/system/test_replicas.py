@@ -3,6 +3,7 @@
 import signal
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,6 +12,8 @@ import pytest
 from common.io.kafka import KafkaTransport
 from common.io.mock_broker import FETCH_WAIT_MAX_MS, MockBroker
 from common.topics import ALL_TOPICS
+from scripts.faults.schedule import Kind
+from scripts.faults.servers import KAFKA_SCRIPT, OwnBroker
 from scripts.sessions.ledgers import ledger
 from services.execution.ledger import LEDGER_FILE
 from tests.replay.schedules import klines
@@ -74,7 +77,7 @@ def start(broker: Broker, tmp_path: Path) -> Iterator[Callable[[], Replica]]:
 
 def require_undisturbed(broker: Broker, session: Session, last: Replica, folder: Path) -> None:
     """The ledger is that of one service left alone, and `executions` says nothing else, however often."""
-    last.wait_until(lambda: last.info()["details"]["ended"], "the end of the recording")
+    last.wait_until(lambda: last.info().get("details", {}).get("ended"), "the end of the recording")
     last.signal(signal.SIGTERM)
     assert last.status() == 0, last.said()
     require_equal(ledger(folder / "data" / LEDGER_FILE), dict(session.ledger))
@@ -123,6 +126,40 @@ def test_a_paused_one_that_wakes_has_lost_its_place_and_writes_nothing(
         hurry()
     require_undisturbed(broker, session, standby, tmp_path)
     again.wait_for("active")
+
+
+@all_level
+@pytest.mark.skipif(not KAFKA_SCRIPT.exists(), reason=f"needs a Kafka that it may kill: {KAFKA_SCRIPT.name} is not beside the project")
+def test_a_broker_that_is_killed_deposes_nobody(session: Session, tmp_path: Path) -> None:
+    """For as long as Kafka is away a standby could do no better: the active keeps its place, though it hangs on what is not acknowledged."""
+    with own_kafka(tmp_path / "broker") as (kafka, broker), venue(SCENARIO.settings["SYMBOLS"].split(",")) as rest_url, ExitStack() as replicas:
+        settings = {**SCENARIO.settings, **broker.settings, "BINANCE_REST_URL": rest_url}
+        active = replicas.enter_context(Replica("services.execution", tmp_path, settings))
+        active.wait_for("active")
+        standby = replicas.enter_context(Replica("services.execution", tmp_path, settings))
+        standby.wait_for("standby")
+        with feeding(broker.transport, session, 0.02) as hurry:
+            active.wait_until(lambda: marks_so_far(tmp_path / "data" / LEDGER_FILE) > BARS // 2, "half of the marks")
+            kafka.take_away(Kind.KILL)
+            standby.wait_until(lambda: not standby.info().get("ready", True), "word of the broker")
+            kafka.start()
+            hurry()
+        require_undisturbed(broker, session, active, tmp_path)
+        standby.wait_for("active")
+        assert standby.info()["details"]["ledger"]["epoch"] == 2
+
+
+@contextmanager
+def own_kafka(folder: Path) -> Iterator[tuple[OwnBroker, Broker]]:
+    """A Kafka that a test may kill."""
+    kafka = OwnBroker(folder)
+    with ExitStack() as cleanup:
+        cleanup.callback(kafka.close)
+        kafka.start()
+        broker = _broker(kafka.bootstrap, 500)
+        cleanup.callback(broker.transport.close)
+        broker.transport.ensure_topics(ALL_TOPICS, 4)
+        yield kafka, broker
 
 
 @all_level
