@@ -24,7 +24,14 @@ LEADER_WAIT_S = 0.05
 #: How often the client for requests is served; it only has errors to tell.
 CONTROL_INTERVAL_S = 1.0
 LOOK_AGAIN_S = 0.2
-_LEADERLESS = (KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE)
+#: A topic just made, or a broker just started, has no leader yet, or the client has not heard of it.
+_LEADERLESS = (
+    KafkaError.NOT_LEADER_FOR_PARTITION,
+    KafkaError.LEADER_NOT_AVAILABLE,
+    KafkaError.FENCED_LEADER_EPOCH,
+    KafkaError.UNKNOWN_LEADER_EPOCH,
+    KafkaError._UNKNOWN_PARTITION,  # noqa: SLF001 - librdkafka's own codes begin with an underscore
+)
 #: Offsets that ask a broker for the oldest and for the end.
 _OLDEST, _END = -2, -1
 

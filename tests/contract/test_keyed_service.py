@@ -70,8 +70,8 @@ class Bench:
         return found
 
 
-def run_until(condition: Callable[[], bool]) -> None:
-    give_up_at = time.monotonic() + PATIENCE_S
+def run_until(condition: Callable[[], bool], patience_s: float = PATIENCE_S) -> None:
+    give_up_at = time.monotonic() + patience_s
     while not condition():
         assert time.monotonic() < give_up_at, "took too long"
 
