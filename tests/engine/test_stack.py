@@ -1,20 +1,17 @@
 """The Compose files on a real engine: everything comes up, trades, scales and is watched."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
 from tests.engine.stack import REHEARSAL, Stack, eventually, require_engine, run
 from tests.repo.compose import PIPELINE
 
-#: One worker runs them all, on one stack.
-pytestmark = pytest.mark.xdist_group("engine")
-
 GATEWAY_PORTS = ("INGESTION_PORT", "KALMAN_FILTER_PORT", "GARCH_VOLATILITY_PORT", "EXECUTION_PORT", "RISK_MANAGER_PORT")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def stack() -> Iterator[Stack]:
     """The base file, up and healthy; taken down with its volumes at the end."""
     require_engine()
@@ -32,7 +29,7 @@ def stack() -> Iterator[Stack]:
         made.compose("down", "--volumes", "--timeout", "20")
 
 
-def test_every_service_is_healthy_at_its_port(stack: Stack) -> None:
+def every_service_is_healthy_at_its_port(stack: Stack) -> None:
     """The gateway leads each usual port to its service."""
     for port, service in zip(GATEWAY_PORTS, PIPELINE, strict=True):
         report = stack.get(port, "/health")
@@ -40,20 +37,20 @@ def test_every_service_is_healthy_at_its_port(stack: Stack) -> None:
         assert (report["service"], report["status"]) == (service, "pass")
 
 
-def test_it_trades_by_itself(stack: Stack) -> None:
+def it_trades_by_itself(stack: Stack) -> None:
     """Without a key or an env file a first round trip comes of the shipped recording, under the demo's label."""
     assert eventually(lambda: any(float(each["value"][1]) > 0 for each in stack.metric("sum(crypto_bot_round_trips_total)")), 300)
     assert {each["metric"]["profile"] for each in stack.metric("crypto_bot_build_info")} == {"demo"}
 
 
-def test_it_fits_its_memory(stack: Stack) -> None:
+def it_fits_its_memory(stack: Stack) -> None:
     """While it trades all containers together use less than 4 GB."""
     used = stack.memory_bytes()
     print(f"{used / 2**20:.0f} MiB in use")  # noqa: T201  # the figure is part of the proof
     assert used < 4 * 2**30
 
 
-def test_it_is_watched(stack: Stack) -> None:
+def it_is_watched(stack: Stack) -> None:
     """Prometheus reaches every target, the Watchdog reaches Alertmanager, Grafana has the dashboard and its data source."""
     assert eventually(lambda: {each["metric"]["job"] for each in stack.metric("up == 1")} == {*PIPELINE, "prometheus", "alertmanager"}, 60)
     assert eventually(lambda: "Watchdog" in {alert["labels"]["alertname"] for alert in stack.get("ALERTMANAGER_PORT", "/api/v2/alerts") or ()}, 60)
@@ -61,7 +58,7 @@ def test_it_is_watched(stack: Stack) -> None:
     assert stack.get("GRAFANA_PORT", "/api/datasources/uid/prometheus/health")["status"] == "OK"
 
 
-def test_what_people_use_inside_a_container_is_there(stack: Stack) -> None:
+def what_people_use_inside_a_container_is_there(stack: Stack) -> None:
     """bash, curl, ping and sqlite3 work as user 10001 in a container that cannot be written."""
     script = (
         "set -e; id -u; ping -c 1 -q kafka >/dev/null; curl -sf http://prometheus:9090/-/healthy >/dev/null;"
@@ -70,7 +67,7 @@ def test_what_people_use_inside_a_container_is_there(stack: Stack) -> None:
     assert stack.compose("exec", "-T", "execution-service", "/bin/bash", "-c", script).split() == ["10001", "ok"]
 
 
-def test_models_scale_behind_one_port(stack: Stack) -> None:
+def models_scale_behind_one_port(stack: Stack) -> None:
     """Three filters are ready behind the one port, the idle ones too, and Prometheus sees each."""
     stack.compose("up", "--detach", "--wait", "--no-recreate", "--scale", "kalman-filter-service=3", "kalman-filter-service")
     assert eventually(lambda: len(stack.metric('crypto_bot_ready{job="kalman-filter-service"} == 1')) == 3, 60)
@@ -85,7 +82,7 @@ def test_models_scale_behind_one_port(stack: Stack) -> None:
     assert {role for _, role in seen} == {"active", "idle"}
 
 
-def test_a_stop_and_a_start_keep_everything(stack: Stack) -> None:
+def a_stop_and_a_start_keep_everything(stack: Stack) -> None:
     """After `down` and `up` the broker, the ledger and the place in the recording go on where they stood."""
     ledger = ("exec", "-T", "execution-service", "sqlite3", "-readonly", "/app/data/trading.db")
     decisions = "SELECT count(*) FROM decisions"
@@ -96,19 +93,39 @@ def test_a_stop_and_a_start_keep_everything(stack: Stack) -> None:
     assert eventually(lambda: int(stack.compose(*ledger, "SELECT max(bar) FROM marks")) > marked + 20, 120)
 
 
-def test_how_execution_is(stack: Stack) -> None:
+def how_execution_is(stack: Stack) -> None:
     """Its diagnosis inside the container finds nothing amiss."""
     assert "verdict: ok" in stack.compose("exec", "-T", "execution-service", "python", "-m", "services.execution.diagnostics")
 
 
-def test_topics_may_be_applied_again(stack: Stack) -> None:
+def topics_may_be_applied_again(stack: Stack) -> None:
     """The one-shot service ends well at every start, and the topics are what they should be."""
     stack.compose("run", "--rm", "--no-deps", "topics", "python", "-m", "common.topics", "check")
 
 
-@pytest.mark.usefixtures("stack")
-def test_nobody_elses_stack_is_touched(monkeypatch: pytest.MonkeyPatch) -> None:
+def nobody_elses_stack_is_touched(_: Stack) -> None:
     """While a stack is there that a run did not start, it refuses to begin."""
-    monkeypatch.setenv("TEST_LEVEL", "all")
     with pytest.raises(pytest.fail.Exception, match="did not start is there"):
         require_engine()
+
+
+#: In this order, on one stack; several tests could come to run on two workers at once, which would each start one.
+CHECKS: tuple[Callable[[Stack], None], ...] = (
+    every_service_is_healthy_at_its_port,
+    it_trades_by_itself,
+    it_fits_its_memory,
+    it_is_watched,
+    what_people_use_inside_a_container_is_there,
+    how_execution_is,
+    models_scale_behind_one_port,
+    a_stop_and_a_start_keep_everything,
+    topics_may_be_applied_again,
+    nobody_elses_stack_is_touched,
+)
+
+
+def test_the_stack(stack: Stack, subtests: pytest.Subtests) -> None:
+    """Everything comes up, trades, is watched, scales, and goes on after a stop; each check counts for itself."""
+    for check in CHECKS:
+        with subtests.test(check.__name__):
+            check(stack)
