@@ -108,7 +108,7 @@ def main(arguments: Sequence[str]) -> int:
 def run(options: argparse.Namespace, bootstrap: str) -> Outcome:
     """Start the pipeline, throw, count, wait until all is well; raises CryptoBotError when a process ends."""
     # Long enough for the slowest machine: the flood, its handling and what follows.
-    seconds = 600 + options.records / 200
+    seconds = 300 + options.records / 2000
     recording = looped(options.recording, options.folder / "recordings", seconds, _say)
     plan = Plan(bootstrap, recording, Case("1", EVERY_TICK), options.folder, options.base_port)
     outcome = Outcome(options.records, options.seed)
