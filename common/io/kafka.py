@@ -98,7 +98,7 @@ class KafkaTransport:
         """A new producer, connected."""
         producer = KafkaProducer(producer_settings(self._connection), self._prefix)
         _ask("connecting a producer", lambda: producer.warm_up(REQUEST_TIMEOUT_S))
-        self._producers.append(producer)
+        self._producers = [each for each in self._producers if not each.closed] + [producer]
         return producer
 
     def partitions(self, topic: Topic) -> int:
@@ -131,7 +131,7 @@ class KafkaTransport:
         """A consumer of exactly these partitions; a lazy one saves requests at the cost of 50 ms."""
         settings = reader_settings(self._connection, fetch_wait_max_ms=self._fetch_wait_max_ms, lazy=lazy)
         reader = KafkaReader(settings, self._serve, self._bounds, self._prefix)
-        self._consumers.append(reader)
+        self._keep(reader)
         reader.read(positions)
         return reader
 
@@ -144,7 +144,7 @@ class KafkaTransport:
             member.take_all(partitions)
         else:
             member.join()
-        self._consumers.append(member)
+        self._keep(member)
         return member
 
     def close(self) -> None:
@@ -155,6 +155,10 @@ class KafkaTransport:
             producer.close()
         for client in (self._control, *self._group_clients.values()):
             client.close()
+
+    def _keep(self, consumer: KafkaReader) -> None:
+        """Close it at the end, unless it is by then; closed ones are let go, for a process can have about 1000 clients in all."""
+        self._consumers = [each for each in self._consumers if not each.closed] + [consumer]
 
     def _client(self, group: str) -> confluent_kafka.Consumer:
         settings = {**self._connection, "group.id": group, "enable.auto.commit": False, "error_cb": self._troubles.note}

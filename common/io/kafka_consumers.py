@@ -31,7 +31,7 @@ class KafkaReader:
         self._topics: dict[str, Topic] = {}
         self._next: dict[tuple[str, int], int] = {}
         self._ends: dict[tuple[str, int], int] = {}
-        self._closed = False
+        self.closed = False
         self._settings = {**settings, "error_cb": self._on_error}
         self._cut_off_at: float | None = None
         self._client = self._new_client()
@@ -68,8 +68,8 @@ class KafkaReader:
 
     def close(self) -> None:
         """Let go."""
-        if not self._closed:
-            self._closed = True
+        if not self.closed:
+            self.closed = True
             self._client.close()
 
     def _new_client(self) -> confluent_kafka.Consumer:

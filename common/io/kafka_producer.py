@@ -27,7 +27,7 @@ class KafkaProducer:
     def __init__(self, settings: Mapping[str, Any], prefix: str = "") -> None:
         self._prefix = prefix
         self._failure: str | None = None
-        self._closed = False
+        self.closed = False
         self._client = confluent_kafka.Producer({**settings, "on_delivery": self._on_delivery, "error_cb": log_error}, logger=LOGGER)
 
     def warm_up(self, timeout_s: float) -> None:
@@ -61,7 +61,7 @@ class KafkaProducer:
 
     def serve(self) -> None:
         """Run the callbacks that are due."""
-        if not self._closed:
+        if not self.closed:
             self._client.poll(0)
             self.check()
 
@@ -72,9 +72,9 @@ class KafkaProducer:
 
     def close(self) -> None:
         """Flush and let go."""
-        if self._closed:
+        if self.closed:
             return
-        self._closed = True
+        self.closed = True
         try:
             self.flush()
         finally:

@@ -1,8 +1,10 @@
 """What is peculiar to Kafka: brokers that are away, full queues, topics that must be made."""
 
 import dataclasses
+import gc
 import logging
 import time
+import weakref
 from collections.abc import Callable
 
 import pytest
@@ -60,6 +62,23 @@ def test_says_where_it_looked_for_kafka() -> None:
     with pytest.raises(TransportError, match=f"no Kafka at {broker.bootstrap_servers} after 0.5 s: start it or set KAFKA_BOOTSTRAP_SERVERS"):
         transport.connect(0.5)
     assert time.monotonic() - started < 2
+    transport.close()
+
+
+def test_closed_clients_are_let_go(mock_broker: MockBroker) -> None:
+    """Tries without end, while a broker is away, must not use up the clients that a process can have."""
+    topic = new_topic("closed")
+    mock_broker.create([topic])
+    transport = KafkaTransport(mock_broker.bootstrap_servers, fetch_wait_max_ms=FETCH_WAIT_MAX_MS)
+    closed = []
+    for _ in range(2):
+        for client in (transport.reader([Position(topic, 0, 0)]), transport.producer()):
+            client.close()
+            closed.append(weakref.ref(client))
+    del client
+    gc.collect()
+    # Each kind's newest is kept until the next one of its kind.
+    assert [ref() is None for ref in closed] == [True, True, False, False]
     transport.close()
 
 

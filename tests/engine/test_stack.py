@@ -94,8 +94,11 @@ def a_stop_and_a_start_keep_everything(stack: Stack) -> None:
 
 
 def how_execution_is(stack: Stack) -> None:
-    """Its diagnosis inside the container finds nothing amiss."""
-    assert "verdict: ok" in stack.compose("exec", "-T", "execution-service", "python", "-m", "services.execution.diagnostics")
+    """Its diagnosis inside the container finds nothing amiss, but that risk may have halted trading: at this speed days of losses pass."""
+    said = stack.compose("exec", "-T", "execution-service", "bash", "-c", "python -m services.execution.diagnostics || true")
+    amiss = [line.split()[1] for line in said.splitlines() if line.startswith(("degraded", "failed"))]
+    assert "verdict:" in said
+    assert set(amiss) <= {"risk"}, said
 
 
 def topics_may_be_applied_again(stack: Stack) -> None:

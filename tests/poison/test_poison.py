@@ -90,7 +90,6 @@ _TICK, _CLOSE = _middle(TICKS, Tick), _middle(TICKS, BarClose)
         pytest.param(_TICK, {"y__bid": "sNaN"}, "invalid-price", id="signalling price"),
         pytest.param(_TICK, {"x__ask": "1E+999999"}, "invalid-price", id="huge price"),
         pytest.param(_TICK, {"y__bid": "-5"}, "invalid-price", id="negative price"),
-        pytest.param(_TICK, {"pair": "DOGEUSDT-BTCUSDT"}, "unknown-pair", id="unknown pair"),
         pytest.param(_TICK, {"seq": 2**63}, "undecodable", id="seq beyond 64 bits"),
         pytest.param(_TICK, {"seq": -1}, "undecodable", id="negative seq"),
         pytest.param(_TICK, {"session": 10**30}, "undecodable", id="session beyond 64 bits"),
@@ -113,10 +112,11 @@ def test_absurd_ticks_are_set_aside(place: tuple[int, bytes], changes: dict[str,
         pytest.param({"session": 0, "seq": 10**6}, "old-session", id="session going back"),
         pytest.param({"bar": 5, "seq": 10**6}, "closed-bar", id="bar closed long ago"),
         pytest.param({"seq": 3}, "seen", id="seq seen before"),
+        pytest.param({"pair": "DOGEUSDT-BTCUSDT"}, "unconfigured-pair", id="pair of others"),
     ],
 )
-def test_late_ticks_are_dropped(changes: dict[str, Any], reason: str) -> None:
-    """What lies behind is dropped and counted, and no answer changes."""
+def test_late_and_foreign_ticks_are_dropped(changes: dict[str, Any], reason: str) -> None:
+    """What lies behind, or is none of ours, is dropped and counted, and no answer changes."""
     outcome = run(KALMAN, [Poison(TICKS, changed(_TICK[1], **changes), _TICK[0])])
     assert (outcome.dead_letters, outcome.dropped, outcome.answers) == ((), {reason: 1}, clean(KALMAN).answers)
 

@@ -29,7 +29,7 @@ CHANGES = {
 #: Turns without a record after which a run counts as standing still.
 PATIENCE_TURNS = 4000
 MOST_TURNS_BETWEEN = 250
-SEEDS = range(6 if os.environ.get("TEST_LEVEL") == "all" else 1)
+SEEDS = range(2 if os.environ.get("TEST_LEVEL") == "all" else 1)
 
 
 @functools.cache
