@@ -58,13 +58,23 @@ def require_kafka() -> None:
 
 
 def two_free_ports() -> int:
-    """A free port whose successor is free too, below those that systems give to clients: nobody takes it while a broker is away."""
+    """A free port whose successor is free too."""
+    return free_ports(2)[0]
+
+
+def free_ports(count: int) -> list[int]:
+    """Free ports in a row, below those that systems give to clients: nobody takes one while a broker is away."""
     while True:
-        port = random.randrange(20_000, 32_000, 2)
-        with socket.socket() as first, socket.socket() as second:
-            try:
-                first.bind(("127.0.0.1", port))
-                second.bind(("127.0.0.1", port + 1))
-            except OSError:
-                continue
-            return port
+        first = random.randrange(20_000, 32_000, count)
+        ports = list(range(first, first + count))
+        if all(map(_is_free, ports)):
+            return ports
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+        return True

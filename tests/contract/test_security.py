@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -23,7 +22,7 @@ from common.io.registry import redis_client
 from common.processor import Position
 from common.settings import Secret, Settings, load
 from common.topics import ALL_TOPICS, DEAD_LETTERS
-from tests.conftest import KAFKA_SCRIPT
+from tests.conftest import KAFKA_SCRIPT, free_ports
 from tests.contract.test_transport import read
 
 USER, PASSWORD = "crypto-bot", "planted-k4fk4-pass"
@@ -71,7 +70,7 @@ def secure_kafka(certificates: Certificates, tmp_path_factory: pytest.TempPathFa
         pytest.skip("needs a real Kafka: set TEST_LEVEL=all")
     if not KAFKA_SCRIPT.exists():
         pytest.skip(f"needs a real Kafka: {KAFKA_SCRIPT.name} is not beside the project")
-    folder, ports = tmp_path_factory.mktemp("secure-kafka"), _free_ports(4)
+    folder, ports = tmp_path_factory.mktemp("secure-kafka"), free_ports(4)
     settings = folder / "extra.properties"
     settings.write_text(_broker_settings(ports, certificates), encoding="utf-8")
     arguments = ("--port", str(ports[0]), "--dir", str(folder), "--config", str(settings))
@@ -177,7 +176,7 @@ def test_redis_with_tls_and_a_password(certificates: Certificates, tmp_path: Pat
     """A rediss:// server whose certificate we can check takes the password; without either it is an error of Redis, and the service goes on."""
     if shutil.which("redis-server") is None:
         pytest.skip("needs a real Redis: redis-server is not installed")
-    (port,) = _free_ports(1)
+    (port,) = free_ports(1)
     tls = ("--tls-port", str(port), "--port", "0", "--tls-cert-file", certificates("server.pem"), "--tls-key-file", certificates("server.key"))
     asks = ("--tls-ca-cert-file", certificates("ca.pem"), "--tls-auth-clients", "no", "--requirepass", PASSWORD, "--dir", str(tmp_path), "--save", "")
     server = subprocess.Popen(["redis-server", *tls, *asks], stdout=subprocess.DEVNULL)
@@ -211,22 +210,6 @@ def _openssl(folder: Path, *arguments: str) -> None:
 
 def _files(name: str) -> tuple[str, ...]:
     return "-keyout", f"{name}.key", "-out", f"{name}.pem"
-
-
-def _free_ports(count: int) -> list[int]:
-    """Free ports, the first two in a row."""
-    while True:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            first = int(probe.getsockname()[1])
-        ports = list(range(first, first + count))
-        if first + count < 65_000 and all(map(_is_free, ports)):
-            return ports
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) != 0
 
 
 def _broker_settings(ports: list[int], certificates: Certificates) -> str:
