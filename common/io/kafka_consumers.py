@@ -67,10 +67,14 @@ class KafkaReader:
         return sum(max(0, self._end(place) - offset) for place, offset in tuple(self._next.items()))
 
     def close(self) -> None:
-        """Let go."""
+        """Let go, without librdkafka's own close.
+
+        That one serves a rebalance which no poll has seen, and may then wait forever for a group handler that has ended, with
+        the interpreter's lock held: nothing of the process runs on (librdkafka's issue 4041).
+        """
         if not self.closed:
             self.closed = True
-            self._client.close()
+            del self._client
 
     def _new_client(self) -> confluent_kafka.Consumer:
         return confluent_kafka.Consumer(self._settings, logger=LOGGER)
@@ -142,7 +146,6 @@ class KafkaMember(KafkaReader):
         self._failure: BaseException | None = None
         self._handing_over = False
         self._assignments = 0
-        self._alone = False
 
     def join(self) -> None:
         """Ask the group for partitions; they come in some later poll."""
@@ -150,7 +153,6 @@ class KafkaMember(KafkaReader):
 
     def take_all(self, partitions: Iterable[int]) -> None:
         """Be the group's only member without asking: the next poll takes up all partitions."""
-        self._alone = True
         self._to_restore = list(partitions)
 
     def poll(self, timeout_s: float, max_records: int = 500) -> Sequence[Record]:
@@ -179,10 +181,9 @@ class KafkaMember(KafkaReader):
             LOGGER.warning("positions not committed, a successor repeats: %s", error.args[0].str())
 
     def close(self) -> None:
-        """Hand over and leave; a static member's place is kept for the length of its session."""
+        """Hand over and go; the place in the group is kept for the length of the session."""
         self._handing_over = True
-        if self._alone:
-            self._give_up(lost=False)
+        self._guard(lambda: self._give_up(lost=False))
         super().close()
         self._raise_failure()
 
@@ -212,7 +213,6 @@ class KafkaMember(KafkaReader):
         cut_off_at, self._cut_off_at = self._cut_off_at, None
         if cut_off_at is None or time.monotonic() - cut_off_at > OWN_GHOST_S:
             return super()._fenced(error)
-        self._client.close()
         self._client = self._new_client()
         self.join()
         return TransportError(f"the broker was away, joining the group anew: {error.str()}")

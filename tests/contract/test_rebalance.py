@@ -9,9 +9,12 @@ import pytest
 
 from common.processor import Consumer, Position, Record, Transport
 from tests.contract.conftest import PARTITIONS, Arena
-from tests.contract.test_transport import Listener, group_of
+from tests.contract.test_transport import Listener, group_of, until
 
 PATIENCE_S = 60.0
+#: Several heartbeats, whose answers tell a member of a rebalance.
+TOLD_AFTER_S = 2.0
+GROUPS = 6
 
 
 class Crowd:
@@ -107,3 +110,27 @@ def test_a_kill_loses_no_record(group_arena: Arena) -> None:
     crowd.join("a")
     crowd.settle("a", "b")
     crowd.finish()
+
+
+def wait_for_partitions(member: Consumer, listener: Listener) -> None:
+    until(lambda: bool(listener.owned), member, patience_s=PATIENCE_S)
+
+
+def test_members_leave_in_the_middle_of_a_rebalance(group_arena: Arena) -> None:
+    """Who was told to give its partitions up, and has not polled since, hands them over and ends; one in three once hung."""
+    if group_arena.name == "mock-groups" and os.environ.get("TEST_LEVEL") != "all":
+        pytest.skip("librdkafka's mock broker takes seconds for each change of a group: set TEST_LEVEL=all")
+    topics = [group_arena.topic() for _ in range(GROUPS)]
+    older, newer = group_arena.transport("a"), group_arena.transport("b")
+    listeners = [Listener() for _ in topics]
+    leaving = [older.member(topic, group_of(topic), listener) for topic, listener in zip(topics, listeners, strict=True)]
+    for member, listener in zip(leaving, listeners, strict=True):
+        wait_for_partitions(member, listener)
+    entering = [newer.member(topic, group_of(topic), Listener()) for topic in topics]
+    give_up_at = time.monotonic() + TOLD_AFTER_S
+    while time.monotonic() < give_up_at:
+        for member in entering:
+            member.poll(0.01)
+    for member in leaving:
+        member.close()
+    assert [listener.told for listener in listeners] == [["assigned", "revoked"]] * GROUPS
