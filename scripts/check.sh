@@ -36,7 +36,7 @@ check format ruff format --check --quiet --diff "${code[@]}"
 check lint ruff check --quiet "${code[@]}"
 check types mypy --no-error-summary "${code[@]}"
 check architecture lint-imports --no-logo
-check shell shellcheck scripts/*.sh docker/*.sh docker/*/*.sh .ci/run
+check shell shellcheck scripts/*.sh scripts/lib/*.sh docker/*.sh docker/*/*.sh .ci/run
 check spelling codespell
 
 if [ -n "$failed" ]; then

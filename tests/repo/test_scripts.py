@@ -10,6 +10,7 @@ import pytest
 from tests.repo.tree import ROOT, relative
 
 SCRIPTS = [*sorted((ROOT / "scripts").glob("*.sh")), ROOT / ".ci" / "run"]
+LIBRARY = sorted((ROOT / "scripts" / "lib").glob("*.sh"))
 
 # What bash 3.2 or the tools of macOS do not know.
 TOO_NEW = {
@@ -33,7 +34,7 @@ TOO_NEW = {
 }
 
 
-@pytest.mark.parametrize("script", SCRIPTS, ids=relative)
+@pytest.mark.parametrize("script", [*SCRIPTS, *LIBRARY], ids=relative)
 def test_script_is_bash_3_2(script: Path) -> None:
     """Nothing in a script needs a newer bash or GNU tools."""
     code = re.sub(r"^\s*#.*$", "", script.read_text(encoding="utf-8"), flags=re.MULTILINE)
@@ -63,6 +64,14 @@ def test_script_can_be_run_and_says_what_it_does(script: Path) -> None:
     assert re.match(r"# [A-Z].{20}", second)
     assert "set -euo pipefail" in rest
     assert os.access(script, os.X_OK)
+
+
+@pytest.mark.parametrize("script", LIBRARY, ids=relative)
+def test_what_is_sourced_says_what_it_is_for(script: Path) -> None:
+    """A file of functions names its shell for ShellCheck and begins with a sentence about itself."""
+    first, second, *_ = script.read_text(encoding="utf-8").splitlines()
+    assert first == "# shellcheck shell=bash"
+    assert re.match(r"# [A-Z].{20}", second)
 
 
 @pytest.mark.parametrize("name", ["setup", "check", "lock"])
