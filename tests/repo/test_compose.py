@@ -138,6 +138,19 @@ def test_networks(made: dict[str, Any]) -> None:
     assert {name for name, networks in members.items() if "edge" in networks} == {name for name, service in made["services"].items() if service.get("ports")}
 
 
+def test_what_is_run_by_hand_stays_within_its_environment(folder: Path) -> None:
+    """Health check and backup are not started by `up`, are hardened like the rest, and mount their own environment's volumes."""
+    for name, files in SETS.items():
+        made = config(folder, files, shell={"COMPOSE_PROFILES": "tools"})
+        environment = "production" if name == "production" else "development"
+        for service in ("operations", "backup"):
+            each = made["services"][service]
+            assert each["profiles"] == ["tools"]
+            assert (each["read_only"], each["cap_drop"], each["restart"]) == (True, ["ALL"], "no")
+        volumes = {mount["target"]: mount["source"] for mount in made["services"]["backup"]["volumes"]}
+        assert volumes == {f"/volumes/{part}": f"{environment}-{part}" for part in ("execution", "risk-manager", "grafana", "prometheus")}
+
+
 def test_environments_share_no_state(sets: dict[str, dict[str, Any]]) -> None:
     """Every volume carries its environment's name, and what holds state in development holds it in production."""
     used = {
