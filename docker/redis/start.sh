@@ -3,7 +3,9 @@
 set -eu
 umask 077
 cp /etc/redis.conf /tmp/redis.conf
-if [ -r /run/secrets/redis_password ]; then
-    printf 'requirepass "%s"\n' "$(cat /run/secrets/redis_password)" >>/tmp/redis.conf
+# A secret that is there and cannot be read ends this: a server without its password would be open.
+if [ -e /run/secrets/redis_password ]; then
+    password=$(cat /run/secrets/redis_password)
+    printf 'requirepass "%s"\n' "$password" >>/tmp/redis.conf
 fi
 exec redis-server /tmp/redis.conf

@@ -9,17 +9,21 @@ from pathlib import Path
 
 from tests.repo.tree import ROOT
 
-#: Programs of the tools image run on this machine's Python; everything else is answered by the first rule that fits.
+#: The first rule that fits answers; programs of the tools image for which there is none run on this machine's Python.
 STAND_IN = """#!/bin/sh
 echo "$*" >>"$NOTES"
+while IFS='|' read -r status file pattern <&3; do
+    case "$*" in $pattern)
+        case "$*" in *" tools "*) cat >/dev/null ;; esac
+        cat "$file"
+        exit "$status" ;;
+    esac
+done 3<"$RULES"
 case "$*" in *" tools python -m "*)
     while [ "$1" != python ]; do shift; done
     shift
     cd "$ROOT" && exec "$PYTHON" "$@" ;;
 esac
-while IFS='|' read -r status file pattern; do
-    case "$*" in $pattern) cat "$file"; exit "$status" ;; esac
-done <"$RULES"
 """
 
 

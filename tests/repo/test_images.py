@@ -36,7 +36,11 @@ def test_a_service_has_its_own_code_and_packages_only(name: str) -> None:
     assert not re.search(r"COPY .*(scripts|monitoring|data/)", text)
     assert set(re.findall(r"source=requirements/([a-z-]+)\.txt", text)) == {"kalman-filter"} | ({name} - {"risk-manager"})
     assert f'"/app/healthcheck.py", "{USUAL_PORTS[f"{name}-service"]}", "/health/ready"' in text
-    assert f'CMD ["python", "-m", "services.{module}"]' in text
+    if name == "risk-manager":
+        assert "docker/risk-manager-start.sh ./start" in text
+        assert 'CMD ["/app/start"]' in text
+    else:
+        assert f'CMD ["python", "-m", "services.{module}"]' in text
 
 
 @pytest.mark.parametrize("name", [*SERVICES, "exchange-simulator", "streamlit", "tools", "gateway"])

@@ -70,7 +70,7 @@ def test_script_can_be_run_and_says_what_it_does(script: Path) -> None:
 def test_what_is_sourced_says_what_it_is_for(script: Path) -> None:
     """A file of functions names its shell for ShellCheck and begins with a sentence about itself."""
     first, second, *_ = script.read_text(encoding="utf-8").splitlines()
-    assert first == "# shellcheck shell=bash"
+    assert first.startswith("# shellcheck shell=bash")
     assert re.match(r"# [A-Z].{20}", second)
 
 

@@ -1,0 +1,52 @@
+# shellcheck shell=bash disable=SC2154
+# Sourced by deploy.sh: up.
+
+ORDER_PATH='execution-service risk-manager-service'
+
+# preflight: everything that stands in the way, told at once; and what would change.
+preflight() {
+    check_host
+    if [ -n "$engine_answers$dry_run" ] && [ -n "$config" ]; then
+        case " $(missing_images | tr '\n' ' ') " in
+            *' tools '*) if [ "$problem_count" -eq 0 ] && [ -z "$dry_run" ]; then have_images tools; fi ;;
+        esac
+        if tools_are_there; then judge_plan; else echo 'Settings are judged once the image crypto-bot-tools is built.'; fi
+    fi
+    tell_problems
+}
+
+tools_are_there() {
+    case " $(missing_images | tr '\n' ' ') " in *' tools '*) return 1 ;; esac
+}
+
+run_up() {
+    local began=$SECONDS
+    preflight
+    show_plan
+    agree
+    audit "up began$scale, kafka $kafka_mode, images ${IMAGE_REGISTRY:+$IMAGE_REGISTRY/}${IMAGE_TAG:-latest}"
+    # shellcheck disable=SC2046 # a word each
+    have_images $(missing_images)
+    keep_images
+    if [ -n "$plan_order_path" ]; then stop_order_path; fi
+    if ! start_all || ! { [ -n "$dry_run" ] || await_health "$timeout_s"; }; then roll_back; fi
+    audit "up done after $((SECONDS - began)) s"
+    printf '%s is up%s.\n%s' "$environment" "${dry_run:+ (not really)}" "$plan_urls"
+}
+
+# stop_order_path: no order is sent while what they rest on changes.
+stop_order_path() {
+    local service
+    warn_of_positions
+    for service in $ORDER_PATH; do change compose stop "$service" >/dev/null 2>&1 || true; done
+}
+
+# start_all: the order path last.
+start_all() {
+    local others service
+    others=$(compose config --services | grep -vx -e execution-service -e risk-manager-service)
+    echo 'Starting ...'
+    # shellcheck disable=SC2086 # a word each
+    change compose up --detach --no-build --remove-orphans $scale $others && change compose up --detach --no-build $scale risk-manager-service &&
+        change compose up --detach --no-build $scale
+}
