@@ -134,9 +134,14 @@ def container_rows(engine: Engine) -> list[Row]:
     return [row for service in sorted(engine.services, key=_order) for row in _rows_of(engine, service)]
 
 
+def needs_of(service: str) -> tuple[str, ...]:
+    """The rows of the containers without which a service cannot be well."""
+    return tuple(f"container {other}" for other in _NEEDS.get(service, ()))
+
+
 def _rows_of(engine: Engine, service: str) -> list[Row]:
     mine = engine.of(service)
-    needs = tuple(f"container {other}" for other in _NEEDS.get(service, ()))
+    needs = needs_of(service)
     if not mine:
         return [Row("container", service, _fault(service, ()), "is not there: start it with scripts/deploy.sh up", needs)]
     return [_row(each, [other for other in mine if other is not each], needs) for each in mine]

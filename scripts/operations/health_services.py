@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from scripts.operations.health_containers import PIPELINE, SIMULATOR, Container
+from scripts.operations.health_containers import PIPELINE, SIMULATOR, Container, needs_of
 from scripts.operations.health_rows import Row, State
 
 #: More records than this, there and not read, are a fault.
@@ -37,7 +37,7 @@ def replica_key(name: str) -> str:
 
 def replica_row(container: Container, health: Answer, others: Iterable[Answer]) -> Row:
     """One replica by its own word; it is down when no other of its service is well."""
-    needs = (container.key, *(() if container.service == SIMULATOR else (BROKER,)))
+    needs = (container.key, *needs_of(container.service), *(() if container.service == SIMULATOR else (BROKER,)))
     if health.problem:
         reason = health.get("reason") or health.problem
         replaced = any(not other.problem for other in others)

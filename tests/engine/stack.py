@@ -18,6 +18,8 @@ from tests.repo.tree import ROOT
 
 PROJECT = "crypto-bot-test"
 REHEARSAL = ROOT.parent / "shared" / "rehearsal"
+#: Who gives orders to the test stack says this.
+CONTROL_TOKEN = "operations-on-a-test-stack"
 PORTS = [name for name in COMPOSE_VARIABLES if name.endswith("_PORT")]
 
 
@@ -64,7 +66,12 @@ class Stack:
 
     def __init__(self) -> None:
         self.ports = dict(zip(PORTS, _free_ports(len(PORTS)), strict=True))
-        self.environment = {**{name: str(port) for name, port in self.ports.items()}, "COMPOSE_PROJECT_NAME": PROJECT, "SIMULATOR_SPEED": "600"}
+        self.environment = {
+            **{name: str(port) for name, port in self.ports.items()},
+            "COMPOSE_PROJECT_NAME": PROJECT,
+            "SIMULATOR_SPEED": "600",
+            "CONTROL_TOKEN": CONTROL_TOKEN,
+        }
 
     def compose(self, *arguments: str) -> str:
         """Run `docker compose` on this stack, with the files of development."""

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from tests.engine.operations import a_backup_is_restored_into_empty_volumes, each_broken_subject_is_the_one_bad_row, health_check_says_healthy
 from tests.engine.stack import REHEARSAL, Stack, eventually, require_engine, run
 from tests.repo.compose import PIPELINE
 
@@ -123,6 +124,9 @@ CHECKS: tuple[Callable[[Stack], None], ...] = (
     models_scale_behind_one_port,
     a_stop_and_a_start_keep_everything,
     topics_may_be_applied_again,
+    health_check_says_healthy,
+    each_broken_subject_is_the_one_bad_row,
+    a_backup_is_restored_into_empty_volumes,
     nobody_elses_stack_is_touched,
 )
 

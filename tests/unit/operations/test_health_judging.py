@@ -11,7 +11,7 @@ from scripts.operations import health_broker as broker
 from scripts.operations import health_monitoring as monitoring
 from scripts.operations import health_services as services
 from scripts.operations.health_containers import Container
-from scripts.operations.health_rows import State
+from scripts.operations.health_rows import Row, State, explained
 from scripts.operations.health_services import Answer
 from tests.repo.tree import ROOT
 
@@ -37,6 +37,13 @@ def test_a_replica_speaks_for_itself() -> None:
     assert services.replica_row(KALMAN, good({"role": "idle"}), [])[2:4] == (State.OK, "idle")
     assert services.replica_row(KALMAN, UNWELL, [])[2:4] == (State.DOWN, "the broker is away")
     assert services.replica_row(KALMAN, AWAY, [good({})])[2:4] == (State.DEGRADED, "does not answer")
+
+
+def test_a_replica_follows_what_feeds_it() -> None:
+    """While the simulator is away ingestion says so at once, long before its container counts as unhealthy; that is no fault of its own."""
+    away = Row("container", "exchange-simulator", State.DOWN, "exited")
+    _, row = explained([away, services.replica_row(replica("ingestion-service"), UNWELL, [])])
+    assert (row.state, row.because_of) == (State.FOLLOWS, "container exchange-simulator")
 
 
 @pytest.mark.parametrize(
