@@ -4,6 +4,7 @@ A settings class is a frozen msgspec struct whose fields carry a description, th
 example. The variable is the field's name in upper case; a secret is read from the file named by `<VARIABLE>_FILE` first.
 """
 
+import re
 from collections.abc import Mapping
 from decimal import Decimal
 from enum import StrEnum
@@ -262,7 +263,7 @@ def _with_profile(environment: Mapping[str, str]) -> Mapping[str, str]:
     given = {name: value for name, value in environment.items() if value.strip()}
     demo = given.get("TRADING_PROFILE", "").strip() == TradingProfile.DEMO
     recorded = given.get("EXCHANGE", Exchange.SIMULATOR).strip() == Exchange.SIMULATOR
-    return {**DEMO_PROFILE, **given} if demo and recorded else given
+    return {**environment, **DEMO_PROFILE, **given} if demo and recorded else environment
 
 
 def is_secret(hint: Any) -> bool:
@@ -273,8 +274,14 @@ def is_secret(hint: Any) -> bool:
 def _raw(variable: str, hint: Any, environment: Mapping[str, str]) -> str | None:
     if is_secret(hint) and (path := environment.get(f"{variable}_FILE")):
         return Path(path).read_text(encoding="utf-8").strip()
-    text = environment.get(variable)
-    return text.strip() if text and text.strip() else None
+    text = environment.get(variable, "").strip()
+    return text if text or (variable in environment and _may_be_blank(hint)) else None
+
+
+def _may_be_blank(hint: Any) -> bool:
+    """Whether the rule allows a blank text, which then says "none"; elsewhere it counts as not set."""
+    meta = meta_of(hint)
+    return meta is not None and meta.pattern is not None and re.search(meta.pattern, "") is not None
 
 
 def _convert(text: str, hint: Any) -> Any:

@@ -99,6 +99,14 @@ def test_fee(fee: str | None, market: str, bps: Decimal) -> None:
     assert load(Own, environment).fee_bps == bps
 
 
+def test_blank_counts_as_not_set_where_it_says_nothing() -> None:
+    """A blank value gives the default, but where the text says that empty means none it is none; blanks around are no part of a value."""
+    blank = load(Own, {"REDIS_URL": " ", "KAFKA_BOOTSTRAP_SERVERS": "", "BAR_INTERVAL_SECONDS": " ", "TRADING_PROFILE": "demo"})
+    assert (blank.redis_url, blank.kafka_bootstrap_servers, blank.bar_interval_seconds) == ("", Own().kafka_bootstrap_servers, Own().bar_interval_seconds)
+    assert load(Own, {}).redis_url == Own().redis_url != ""
+    assert load(Own, {"REDIS_URL": " redis://cache:6379/1 "}).redis_url == "redis://cache:6379/1"
+
+
 def test_every_problem_at_once() -> None:
     """Each wrong value is one line with variable, value, rule and example."""
     found = problems(EXCHANGE="kraken", BAR_INTERVAL_SECONDS="0", SHARE="1", EQUITY_USD="-5", ENABLED="maybe", KAFKA_BOOTSTRAP_SERVERS="kafka")
