@@ -7,6 +7,7 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from common.io.mock_broker import MockBroker
@@ -14,6 +15,10 @@ from services.garch_volatility.worker import use_one_thread
 
 # Before any test loads the numerics: fits in this process give the same digits as in a worker.
 use_one_thread()
+
+# What a property says holds however slow the machine is: nothing of it may depend on the clock.
+hypothesis.settings.register_profile("any machine", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("any machine")
 
 KAFKA_SCRIPT = Path(__file__).parents[2] / "shared" / "rehearsal" / "kafka.sh"
 
@@ -67,11 +72,12 @@ def free_ports(count: int) -> list[int]:
     while True:
         first = random.randrange(20_000, 32_000, count)
         ports = list(range(first, first + count))
-        if all(map(_is_free, ports)):
+        if all(map(is_free, ports)):
             return ports
 
 
-def _is_free(port: int) -> bool:
+def is_free(port: int) -> bool:
+    """Whether nobody listens on a port of loopback, nor has just done so."""
     with socket.socket() as probe:
         try:
             probe.bind(("127.0.0.1", port))

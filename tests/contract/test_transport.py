@@ -55,10 +55,10 @@ def send(transport: Transport, topic: Topic, count: int, *, key: str = "k", firs
     producer.flush()
 
 
-def read(consumer: Consumer, count: int) -> list[Record]:
+def read(consumer: Consumer, count: int, patience_s: float = PATIENCE_S) -> list[Record]:
     """Poll until so many records are there; fewer when patience ends."""
     records: list[Record] = []
-    give_up_at = time.monotonic() + PATIENCE_S
+    give_up_at = time.monotonic() + patience_s
     while len(records) < count and time.monotonic() < give_up_at:
         records += consumer.poll(0.1)
     return records

@@ -4,7 +4,6 @@ import json
 import os
 import random
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -18,6 +17,7 @@ from scripts.embedded.monitor import ask
 from scripts.embedded.options import ROOT
 from scripts.embedded.plan import SERVICES, SIMULATOR_PORT_OFFSET
 from scripts.sessions.ledgers import Rows, ledger
+from tests.conftest import is_free
 from tests.replay.schedules import QUICK as SHORT
 
 QUICK = {**SHORT, "MAX_ORDERS_PER_MINUTE": "600"}
@@ -143,17 +143,8 @@ def free_base_port() -> int:
     lowest = 20_000 + 1000 * (int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:]) % 10)
     while True:
         base = random.randrange(lowest, lowest + 1000 - SIMULATOR_PORT_OFFSET)
-        if all(map(_is_free, (*range(base, base + len(SERVICES)), base + SIMULATOR_PORT_OFFSET))):
+        if all(map(is_free, (*range(base, base + len(SERVICES)), base + SIMULATOR_PORT_OFFSET))):
             return base
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-    return True
 
 
 class ShortTicks(NamedTuple):
