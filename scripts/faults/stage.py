@@ -13,8 +13,8 @@ from scripts.embedded.servers import HOST
 from scripts.faults.schedule import Act, Feed
 from scripts.faults.servers import OwnBroker, OwnRegistry
 
-#: Short warm-ups and low hurdles, so that a short act holds many decisions.
-LIVELY: Mapping[str, str] = {
+#: Short warm-ups and low hurdles, so that a short recording holds many decisions.
+QUICK: Mapping[str, str] = {
     "KALMAN_WARM_UP_BARS": "20",
     "GARCH_START_BARS": "20",
     "ENTRY_Z_MIN": "0.3",
@@ -23,9 +23,8 @@ LIVELY: Mapping[str, str] = {
     "COOL_DOWN_BARS": "1",
     "TIME_STOP_BARS": "6",
     "TIME_STOP_HALF_LIVES": "0.1",
-    "MAX_ORDERS_PER_MINUTE": "600",
-    "TAKER_FEE_BPS": "0",
 }
+LIVELY: Mapping[str, str] = {**QUICK, "MAX_ORDERS_PER_MINUTE": "600", "TAKER_FEE_BPS": "0"}
 #: Klines wait for the pipeline, so work is always in flight; ticks come on time, so a backlog is worked off.
 SPEEDS = {Feed.KLINES: "max", Feed.TICKS: "4"}
 #: A live feed goes on while the pipeline is away, and the recording must outlast the faults.
@@ -66,4 +65,4 @@ def make_folder(folder: Path) -> None:
         raise ConfigurationError([f"--folder {folder}: cannot be used ({error.strerror})"]) from error
 
 
-__all__ = ["HOST", "LIVELY", "Stage", "make_folder"]
+__all__ = ["HOST", "LIVELY", "QUICK", "Stage", "make_folder"]

@@ -13,6 +13,7 @@ from common.io.memory import Faults
 from common.rules import SymbolRules, parse_exchange_info
 from common.settings import Market
 from common.topics import EXECUTIONS, Topic
+from scripts.faults import stage
 from scripts.offline import EXECUTION, GARCH, INGESTION, KALMAN, NAMES, RISK, Offline, looped_frames, public_frames
 from services.exchange_simulator.exchange_info import exchange_info
 from services.exchange_simulator.recording import Frame as RecordedFrame
@@ -25,19 +26,7 @@ KLINES = ROOT / "data/klines/usdm-20250510"
 TICKS = ROOT / "data/ticks/usdm-20240808"
 MINUTE_NS = 60_000_000_000
 
-#: Short warm-ups and low hurdles, so that a short recording holds many decisions.
-QUICK = {
-    "KALMAN_WARM_UP_BARS": "20",
-    "GARCH_START_BARS": "20",
-    "ENTRY_Z_MIN": "0.3",
-    "EXIT_Z": "0.1",
-    "COST_MARGIN": "0",
-    "COOL_DOWN_BARS": "1",
-    "TIME_STOP_BARS": "6",
-    "TIME_STOP_HALF_LIVES": "0.1",
-    "ENABLE_PAPER_TRADING": "true",
-}
-
+QUICK = {**stage.QUICK, "ENABLE_PAPER_TRADING": "true"}
 
 #: A schedule that kills for ever may hinder progress for ever.
 MOST_KILLS = 12

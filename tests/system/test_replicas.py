@@ -75,6 +75,20 @@ def start(broker: Broker, tmp_path: Path) -> Iterator[Callable[[], Replica]]:
             replica.__exit__()
 
 
+def two_of(start: Callable[[], Replica]) -> tuple[Replica, Replica]:
+    """One at work, and one that waits for its place."""
+    active = start()
+    active.wait_for("active")
+    standby = start()
+    standby.wait_for("standby")
+    return active, standby
+
+
+def wait_for_half(active: Replica, folder: Path) -> None:
+    """Until half of the recording's bars are marked."""
+    active.wait_until(lambda: marks_so_far(folder / "data" / LEDGER_FILE) > BARS // 2, "half of the marks")
+
+
 def require_undisturbed(broker: Broker, session: Session, last: Replica, folder: Path) -> None:
     """The ledger is that of one service left alone, and `executions` says nothing else, however often."""
     last.wait_until(lambda: last.info().get("details", {}).get("ended"), "the end of the recording")
@@ -88,12 +102,9 @@ def test_a_standby_takes_over_within_seconds_of_a_kill(
     broker: Broker, session: Session, start: Callable[[], Replica], tmp_path: Path, record_property: Says
 ) -> None:
     """`kill -9` of the active in the middle of a recording: the standby is active within 10 s, and nothing is lost, doubled or decided otherwise."""
-    active = start()
-    active.wait_for("active")
-    standby = start()
-    standby.wait_for("standby")
+    active, standby = two_of(start)
     with feeding(broker.transport, session, 0.02) as hurry:
-        active.wait_until(lambda: marks_so_far(tmp_path / "data" / LEDGER_FILE) > BARS // 2, "half of the marks")
+        wait_for_half(active, tmp_path)
         active.signal(signal.SIGKILL)
         taken_s = standby.wait_for("active")
         record_property("says", f"take-over after kill -9: {taken_s:.2f} s")
@@ -106,12 +117,9 @@ def test_a_paused_one_that_wakes_has_lost_its_place_and_writes_nothing(
     broker: Broker, session: Session, start: Callable[[], Replica], tmp_path: Path, record_property: Says
 ) -> None:
     """SIGSTOP of the active: the standby takes over; SIGCONT: the old one ends with a status, the next one stands by, and the ledger is one service's."""
-    active = start()
-    active.wait_for("active")
-    standby = start()
-    standby.wait_for("standby")
+    active, standby = two_of(start)
     with feeding(broker.transport, session, 0.02) as hurry:
-        active.wait_until(lambda: marks_so_far(tmp_path / "data" / LEDGER_FILE) > BARS // 2, "half of the marks")
+        wait_for_half(active, tmp_path)
         active.signal(signal.SIGSTOP)
         record_property("says", f"take-over after SIGSTOP: {standby.wait_for('active'):.2f} s")
         active.signal(signal.SIGCONT)
@@ -134,12 +142,9 @@ def test_a_broker_that_is_killed_deposes_nobody(session: Session, tmp_path: Path
     """For as long as Kafka is away a standby could do no better: the active keeps its place, though it hangs on what is not acknowledged."""
     with own_kafka(tmp_path / "broker") as (kafka, broker), venue(SCENARIO.settings["SYMBOLS"].split(",")) as rest_url, ExitStack() as replicas:
         settings = {**SCENARIO.settings, **broker.settings, "BINANCE_REST_URL": rest_url}
-        active = replicas.enter_context(Replica("services.execution", tmp_path, settings))
-        active.wait_for("active")
-        standby = replicas.enter_context(Replica("services.execution", tmp_path, settings))
-        standby.wait_for("standby")
+        active, standby = two_of(lambda: replicas.enter_context(Replica("services.execution", tmp_path, settings)))
         with feeding(broker.transport, session, 0.02) as hurry:
-            active.wait_until(lambda: marks_so_far(tmp_path / "data" / LEDGER_FILE) > BARS // 2, "half of the marks")
+            wait_for_half(active, tmp_path)
             kafka.take_away(Kind.KILL)
             standby.wait_until(lambda: not standby.info().get("ready", True), "word of the broker")
             kafka.start()

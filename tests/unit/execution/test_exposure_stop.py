@@ -1,9 +1,6 @@
 """Past a share of dead letters the service is unready and takes no new exposure, says so for a replay to read, and goes on."""
 
-from collections.abc import Iterator
 from pathlib import Path
-
-import pytest
 
 from common.messages import Decision, ExposureStop, RiskHeartbeat
 from common.topics import HEDGE_RATIOS, RISK_SIGNALS
@@ -12,14 +9,6 @@ from tests.unit.execution.builders import FIRST_BAR, PAIR, close, hedge, signal
 from tests.unit.execution.test_service import World, run_dry
 
 BAR = FIRST_BAR + 1
-
-
-@pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    made = World(tmp_path)
-    yield made
-    if made.ledger:
-        made.ledger.close()
 
 
 def begin(world: World) -> None:

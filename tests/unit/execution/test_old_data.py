@@ -1,6 +1,5 @@
 """Live, a tick that is too old by the clock gives no new exposure; that is committed, so a replay without a clock blocks at the same ticks."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,14 +12,6 @@ from tests.unit.execution.builders import FIRST_BAR, PAIR, close, hedge, signal
 from tests.unit.execution.test_service import World, run_dry
 
 BAR = FIRST_BAR + 1
-
-
-@pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    made = World(tmp_path)
-    yield made
-    if made.ledger:
-        made.ledger.close()
 
 
 def begin(world: World, feed: Feed = Feed.LIVE) -> None:
