@@ -9,6 +9,10 @@ successor's: that is a true state too, only of an earlier input, and compaction 
 says something else: the outputs and dead letters of all inputs before it are published. So what is read again before it moves
 states and publishes nothing; what lies behind it is answered, at worst a second time and alike.
 A pair without a usable snapshot is rebuilt from the oldest input there is, and says so.
+
+Records of a pair that is not configured are passed over, and the position goes past them without an answer. While PAIRS is
+changed one service after the other they may be somebody's, so the pair's snapshot notes where that began: whoever is told of
+the pair later answers from there.
 """
 
 from collections import Counter
@@ -89,7 +93,8 @@ class KeyedService(Generic[S]):
         self._decoder: Decoder[Message] = decoder_of(input_topic)
         self._drop_reason: Callable[[S, Message], str | None] | None = getattr(model, "drop_reason", None)
         self._summary: Callable[[S], Mapping[str, Any]] | None = getattr(model, "summary", None)
-        self._restorer = Restorer(model, StateTopic(model, state_topic, transport), (input_topic, self.group), transport, observer, self._set_aside)
+        self._states = StateTopic(model, state_topic, transport)
+        self._restorer = Restorer(model, self._states, (input_topic, self.group), transport, observer, self._set_aside)
         self._pairs_of: dict[int, list[str]] = {}
         self._partitions: dict[int, PartitionState[S]] = {}
         self._handed_over: dict[int, PartitionState[S]] = {}
@@ -206,7 +211,7 @@ class KeyedService(Generic[S]):
             elif slot := self._slot_of(partition, record, message):
                 self._apply(partition, slot, record, message, tally)
             else:
-                tally.dropped["unconfigured-pair"] += 1
+                self._pass_over(partition, record, pair_of(message), tally)
         except InvalidRecord as error:
             if record.offset >= partition.committed:
                 self._set_aside(record, error)
@@ -221,6 +226,11 @@ class KeyedService(Generic[S]):
             Pair.parse(pair)
         return slot
 
+    def _pass_over(self, partition: PartitionState[S], record: Record, pair: str, tally: _Tally) -> None:
+        tally.dropped["unconfigured-pair"] += 1
+        if pair not in partition.noted:
+            partition.passed_over.setdefault(pair, record.offset)
+
     def _apply(self, partition: PartitionState[S], slot: PairState[S], record: Record, message: Message, tally: _Tally) -> None:
         if record.offset <= slot.offset:
             tally.dropped["already-applied"] += 1
@@ -229,14 +239,15 @@ class KeyedService(Generic[S]):
             tally.dropped[reason] += 1
             return
         state, outputs = self._step(slot.state, message)
-        if record.offset >= partition.committed:
+        is_new = partition.is_new(slot, record.offset)
+        if is_new:
             for output in outputs:
                 self._send(self._output_topic, slot.pair, output, trace=record.trace.with_hop(self._now_ns, self._clock()))
             tally.outputs += len(outputs)
         elif outputs:
             tally.dropped["published-before"] += 1
         if slot.missing or slot.reason:
-            relabel(slot, message, state, is_new=record.offset >= partition.committed)
+            relabel(slot, message, state, is_new=is_new)
         slot.dirty |= state is not slot.state
         slot.state, slot.offset = state, record.offset
         if self._summary and self._now_ns - slot.shown_at_ns >= SUMMARY_INTERVAL_NS:
@@ -278,6 +289,7 @@ class KeyedService(Generic[S]):
         for number, partition in partitions.items():
             for slot in partition.pairs.values():
                 self._seal(number, partition, slot)
+            self._note_passed_over(number, partition)
         self._producer.flush()
         self._commit(partitions)
         self._snapshot_at_ns = self._now_ns
@@ -289,9 +301,20 @@ class KeyedService(Generic[S]):
         slot.offset = max(slot.offset, partition.next_offset - 1)
         if not slot.dirty and slot.offset - slot.sealed_offset < QUIET_RECORDS:
             return
+        if slot.offset + 1 >= partition.committed:
+            slot.unanswered_from = -1
         snapshot = seal(self._model, slot.pair, slot.offset, slot.state, missing=slot.missing)
+        snapshot = msgspec.structs.replace(snapshot, unanswered_from=slot.unanswered_from)
         self._send(self._state_topic, slot.pair, snapshot, partition=number)
         slot.dirty, slot.sealed_offset = False, slot.offset
+
+    def _note_passed_over(self, number: int, partition: PartitionState[S]) -> None:
+        """Write down which inputs the position will pass without an answer, for whoever is told of their pairs later."""
+        if partition.passed_over:
+            for snapshot in self._states.passed_over(number, partition.passed_over):
+                self._send(self._state_topic, snapshot.pair, snapshot, partition=number)
+            partition.noted |= partition.passed_over.keys()
+            partition.passed_over = {}
 
     def _commit(self, partitions: Mapping[int, PartitionState[S]]) -> None:
         moved = {number: partition for number, partition in partitions.items() if partition.next_offset > partition.committed}

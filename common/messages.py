@@ -556,6 +556,7 @@ class StateSnapshot(Message, frozen=True, tag="state-snapshot"):
     checksum: Annotated[str, _doc("SHA-256 of `state`, hexadecimal")]
     state: Annotated[str, _doc("the state as JSON text")]
     missing: Annotated[str, _doc("inputs that the state lacks because they were no longer kept when it was rebuilt; empty for none")] = ""
+    unanswered_from: Annotated[int, _whole("inputs from this offset on were passed over, since the pair was not configured; -1 for none", least=-1)] = -1
 
 
 TickMessage = WriterEpoch | Tick | BarClose

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 import msgspec
@@ -33,6 +33,8 @@ class PairState(Generic[S]):
     reason: str = ""
     missing: str = ""
     sealed_offset: int = -1
+    #: Where others, that were not told of the pair, began to pass its inputs over; -1 when they did not.
+    unanswered_from: int = -1
     dirty: bool = False
     shown_at_ns: int = 0
 
@@ -44,6 +46,13 @@ class PartitionState(Generic[S]):
     pairs: dict[str, PairState[S]]
     committed: int
     next_offset: int
+    #: Pairs that are not configured: where their records began to be passed over, and of which that is written down.
+    passed_over: dict[str, int] = field(default_factory=dict)
+    noted: set[str] = field(default_factory=set)
+
+    def is_new(self, slot: PairState[S], offset: int) -> bool:
+        """Whether nobody has answered a pair's input yet."""
+        return offset >= self.committed or 0 <= slot.unanswered_from <= offset
 
 
 def relabel(slot: PairState[Any], message: Message, state: Any, *, is_new: bool) -> None:
@@ -118,7 +127,9 @@ class Restorer(Generic[S]):
             return self._rebuilt(pair, f"{error.reason}: {error.detail}")
         if self._resume:
             self._resume(state)
-        return PairState(pair, state, snapshot.offset, "snapshot", missing=snapshot.missing, sealed_offset=snapshot.offset)
+        restored = PairState(pair, state, snapshot.offset, "snapshot", missing=snapshot.missing, sealed_offset=snapshot.offset)
+        restored.unanswered_from = snapshot.unanswered_from
+        return restored
 
     def _rebuilt(self, pair: str, reason: str) -> PairState[S]:
         return PairState(pair, self._model.initial(pair), -1, "rebuilt", reason=reason)

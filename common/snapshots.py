@@ -1,7 +1,7 @@
 """A model's states in a compacted topic, sealed so that a damaged or foreign one is never restored."""
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Generic, TypeVar
 
 import msgspec
@@ -41,6 +41,18 @@ class StateTopic(Generic[S]):
         if snapshot.offset >= input_end:
             raise InvalidRecord("snapshot-foreign", f"{pair}: its last input is {snapshot.offset}, but the input ends at {input_end}; was the topic made anew?")
         return unseal(self._model, pair, snapshot), snapshot
+
+    def passed_over(self, partition: int, since: Mapping[str, int]) -> Iterator[StateSnapshot]:
+        """The newest snapshots of pairs whose inputs were passed over since an offset, saying so; one that says so already stands."""
+        newest = self.newest([partition])
+        for pair, offset in since.items():
+            record = newest.get(pair)
+            try:
+                snapshot = self._decoder.decode(record.value) if record else seal(self._model, pair, -1, self._model.initial(pair))
+            except InvalidRecord:
+                continue  # Whoever has the pair next refuses it by name.
+            if snapshot.unanswered_from < 0:
+                yield msgspec.structs.replace(snapshot, unanswered_from=offset)
 
     def _read_to_end(self, partitions: Sequence[int]) -> Iterator[Record]:
         reader = self._transport.reader([Position(self.topic, number, 0) for number in partitions])

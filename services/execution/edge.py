@@ -107,9 +107,8 @@ class ExecutionService:
     def _recover(self) -> None:
         """Publish what was not, tell ingestion what is decided, take up the inputs."""
         params = self._params
-        states = self._ledger.states()
-        _require_no_orphans(params, states)
-        self._ledger.leave_out({pair: state for pair, state in states.items() if pair not in params})
+        _require_no_orphans(params, self._ledger.states())
+        states = self._ledger.note_pairs(params)
         wait_ns, age_ns = self._settings.max_signal_wait_ms * 1_000_000, self._settings.max_data_age_ms * 1_000_000
         self._engine = Engine(params, states, self._ledger.signals(), wait_ns, self._committed, age_ns)
         stop = next((state.exposure_stop for state in states.values() if state.exposure_stop), "")

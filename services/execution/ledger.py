@@ -36,7 +36,7 @@ from common.messages import (
 from common.processor import Output, Position, Producer
 from common.topics import EXECUTIONS
 from common.trace import Trace
-from services.execution.state import PairState
+from services.execution.state import STILL_AWAY, PairState, Params, initial_state
 
 #: The ledger in DATA_DIR.
 LEDGER_FILE = "trading.db"
@@ -169,11 +169,16 @@ class Ledger:
         """The pairs as they were last committed."""
         return {str(pair): self._state_decoder.decode(str(state)) for pair, state in self._database.query("SELECT pair, state FROM pairs")}
 
-    def leave_out(self, states: Mapping[str, PairState]) -> None:
-        """Note that these pairs are not configured: what is read meanwhile, they have missed."""
-        away = {pair: replace(state, away_session=state.session) for pair, state in states.items() if state.away_session != state.session}
-        if away:
-            self.commit(Batch(states=away))
+    def note_pairs(self, params: Mapping[str, Params]) -> dict[str, PairState]:
+        """Note which pairs are configured: what is read while one is not, it has missed. Returns the states of all."""
+        states = self.states()
+        newest = max((state.session for state in states.values()), default=-1)
+        left = {pair: replace(state, away_session=STILL_AWAY) for pair, state in states.items() if pair not in params}
+        back = {pair: replace(state, away_session=newest) for pair, state in states.items() if pair in params and state.away_session == STILL_AWAY}
+        new = {pair: replace(initial_state(each), away_session=newest) for pair, each in params.items() if pair not in states}
+        if changed := {pair: state for pair, state in (left | back | new).items() if states.get(pair) != state}:
+            self.commit(Batch(states=changed))
+        return states | changed
 
     def signals(self) -> list[RiskSignal]:
         """The risk signals that are still needed."""

@@ -137,6 +137,10 @@ class Counts(Part, frozen=True):
     round_trips: int = 0
 
 
+#: As `away_session`: the pair is not in PAIRS now.
+STILL_AWAY = 2**53
+
+
 class PairState(Part, frozen=True):
     """Everything about one pair; as JSON it is a row of the ledger."""
 
@@ -171,13 +175,13 @@ class PairState(Part, frozen=True):
     x_funding: FundingClock | None = None
     ended: bool = False
     counts: Counts = Counts()
-    #: The session in which the pair was not in PAIRS for a while, so that its signals of it may have been passed over.
+    #: The last session in which the pair was not in PAIRS for a while, so that signals up to it may have been passed over.
     away_session: int = -1
 
     @property
     def waits_for_ever(self) -> bool:
         """Whether a record is held until its signal comes: from a recording, unless the pair was away and has missed it."""
-        return self.feed is Feed.RECORDING and (self.session < 0 or self.away_session != self.session)
+        return self.feed is Feed.RECORDING and (self.session < 0 or self.session > self.away_session)
 
     @property
     def verdict(self) -> Verdict:

@@ -68,9 +68,10 @@ def step(params: Params, state: RiskState, message: Input) -> tuple[RiskState, S
 
 
 def welcome(params: Params, state: RiskState) -> tuple[RiskState, Sequence[RiskSignal]]:
-    """Tell pairs that have joined, or come back, after a bar was closed where the portfolio stands.
+    """Tell pairs that have joined, or come back, in the middle of a session where the portfolio stands after the last closed bar.
 
-    Execution may hold records of bars that were closed without the pair; nothing else would ever let them go.
+    Execution may hold records of bars that were closed without the pair, before it was configured or since; nothing else
+    would ever let them go.
     """
     signals = []
     memories = dict(state.memories)
@@ -83,9 +84,9 @@ def welcome(params: Params, state: RiskState) -> tuple[RiskState, Sequence[RiskS
 
 
 def _joined_after(params: Params, state: RiskState, pair: str) -> Close | None:
-    """The last closed bar, if it was closed without the pair and no signal of it is known or to come."""
+    """The last closed bar, if it was closed without the pair, which has not passed it, and no signal of it is known or to come."""
     portfolio, signal = state.portfolio, state.memories[pair].signal
-    known = portfolio.closed is None or pair in portfolio.accounts or any(pair in close.waiting for close in state.closes)
+    known = pair in portfolio.accounts or state.inboxes[pair].marks or any(pair in close.waiting for close in state.closes)
     if portfolio.closed is None or known or (signal and (signal.session, signal.bar) >= portfolio.closed):
         return None
     granted = grants(params.limits, portfolio, params.pairs)
@@ -224,7 +225,9 @@ def _answer_since(params: Params, before: RiskState, state: RiskState) -> tuple[
     """Release the signals of the bars that a step has closed; a bar closed earlier waits for thresholds, not for marks."""
     if state.closes is before.closes:
         return state, ()
-    return _release(params, state, {pair for pair, inbox in state.inboxes.items() if inbox.thresholds}, len(before.closes))
+    state, signals = _release(params, state, {pair for pair, inbox in state.inboxes.items() if inbox.thresholds}, len(before.closes))
+    state, told = welcome(params, state)
+    return state, (*signals, *told)
 
 
 def _release(params: Params, state: RiskState, ready: set[str], first: int) -> tuple[RiskState, Sequence[RiskSignal]]:

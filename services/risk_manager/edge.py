@@ -176,7 +176,11 @@ class RiskManagerService:
         # Only what asks for an answer counts as consumed: orders and progress move without any.
         self._observer.count("crypto_bot_records_consumed_total", topic=record.topic.name)
         if reason := drop_reason(self._known_state(), message):
-            self._places.pass_over(record)
+            if message.pair in self.pairs:
+                self._places.pass_over(record)
+            else:
+                # While PAIRS is changed one service after the other, a successor may be told of this pair.
+                self._places.hold(record, message)
             self._observer.count("crypto_bot_records_dropped_total", topic=record.topic.name, reason=reason)
             return
         try:

@@ -8,6 +8,9 @@ from common.processor import Position, Record
 from common.topics import Topic
 from services.risk_manager.state import RiskState, is_used
 
+#: A record of a pair that is not configured keeps the place before so many that are needed at most: its bar may never come.
+MOST_AFTER_OTHERS = 1000
+
 
 class Places:
     """Follows what was read and what of it no close has used; the inboxes need not be stored, they are read again."""
@@ -31,6 +34,6 @@ class Places:
 
     def _first_needed(self, state: RiskState, place: tuple[Topic, int], following: int) -> int:
         held = self._held[place]
-        while held and is_used(state, held[0][1]):
+        while held and (is_used(state, held[0][1]) or (len(held) > MOST_AFTER_OTHERS and held[0][1].pair not in state.memories)):
             held.popleft()
         return held[0][0] if held else following

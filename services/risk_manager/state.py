@@ -82,11 +82,10 @@ def drop_reason(state: RiskState, message: Mark | Thresholds) -> str | None:
 
 
 def is_used(state: RiskState, message: Mark | Thresholds) -> bool:
-    """Whether a restart no longer needs to read this record."""
-    key = key_of(message)
-    if isinstance(message, Mark):
+    """Whether a restart no longer needs to read this record; one that is told of more pairs may need those of other pairs' open bars."""
+    key, memory = key_of(message), state.memories.get(message.pair)
+    if isinstance(message, Mark) or memory is None:
         return state.portfolio.closed is not None and key <= state.portfolio.closed
-    memory = state.memories[message.pair]
     signalled = BarKey(memory.signal.session, memory.signal.bar) if memory.signal else None
     return any(through is not None and key <= through for through in (memory.watched, signalled))
 

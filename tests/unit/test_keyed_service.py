@@ -204,6 +204,54 @@ def test_passes_over_a_pair_that_has_left(world: World) -> None:
     assert world.observer.total("crypto_bot_records_dropped_total", {"topic": "ticks", "reason": "unconfigured-pair"}) == 1
 
 
+NEW = next(f"A{number}USDT-BTCUSDT" for number in range(20) if MemoryBroker().partition_of(f"A{number}USDT-BTCUSDT") == MemoryBroker().partition_of(PAIR))
+
+
+def run_with(world: World, *pairs: str) -> None:
+    """A service of these pairs that takes what is there and stops."""
+    world.pairs = pairs
+    service = world.service()
+    settle(service)
+    service.stop()
+
+
+def test_answers_what_was_passed_over_before_it_was_told_of_the_pair(world: World) -> None:
+    """Records of a pair that came too early for a service are answered once it is told of the pair; what was answered is not repeated."""
+    world.feed(0)
+    world.feed(0, 1, pair=NEW)
+    run_with(world, PAIR)
+    assert world.answers(NEW) == []
+    world.feed(2, pair=NEW)
+    run_with(world, PAIR, NEW)
+    assert world.answers(NEW) == [(0, 1.0), (1, 2.0), (2, 3.0)]
+    run_with(world, PAIR, NEW)
+    assert (len(world.answers(NEW)), world.answers()) == (3, [(0, 1.0)])
+
+
+def test_a_pair_that_comes_back_is_answered_from_where_it_was_passed_over(world: World) -> None:
+    """Away in two starts: its state goes on where it was, every input is answered once, and nothing is called rebuilt."""
+    world.feed(0, pair=NEW)
+    run_with(world, PAIR, NEW)
+    for seq in (1, 2):
+        world.feed(seq, pair=NEW)
+        world.feed(seq)
+        run_with(world, PAIR)
+    world.pairs = (PAIR, NEW)
+    back = world.service()
+    settle(back)
+    assert world.answers(NEW) == [(seq, seq + 1.0) for seq in range(3)]
+    assert world.answers() == [(1, 1.0), (2, 2.0)]
+    assert back.health().details["rebuilt"] == {}
+
+
+def test_a_snapshot_that_cannot_be_read_is_left_to_the_pairs_next_owner(world: World) -> None:
+    """Of a pair that is passed over an unusable snapshot stays as it is: who has the pair next refuses it and says so."""
+    world.feeder.send(KALMAN_STATE, NEW, b"?", partition=world.broker.partition_of(NEW))
+    world.feed(0, pair=NEW)
+    run_with(world, PAIR)
+    assert [record.value for record in world.broker.records(KALMAN_STATE)] == [b"?"]
+
+
 def test_keeps_the_first_part_of_a_large_payload(world: World) -> None:
     """A dead letter holds 64 KiB of the payload at most, and says how long it was."""
     world.feeder.send(TICKS, PAIR, b"x" * 900_000)

@@ -1,6 +1,5 @@
 """The service over an in-memory broker: restarts, holds, progress, dead letters, HTTP."""
 
-from collections.abc import Iterator
 from decimal import Decimal
 from itertools import count
 from pathlib import Path
@@ -36,6 +35,7 @@ from common.messages import (
 from common.metrics import COMMON_METRICS
 from common.topics import COMMANDS, DEAD_LETTERS, EXECUTIONS, HEDGE_RATIOS, RISK_SIGNALS, Topic
 from common.trace import NO_TRACE, Trace
+from services.execution import engine
 from services.execution.committed import Committed
 from services.execution.edge import ExecutionService, routes
 from services.execution.latency import percentile
@@ -106,14 +106,6 @@ class World:
         """What was said of a pair, each thing once, in the order in which it was first said."""
         said = dict.fromkeys(encode(message) for message in self.written() if not isinstance(message, Progress) and message.pair == pair)
         return [decoder_of(EXECUTIONS).decode(value) for value in said]
-
-
-@pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    made = World(tmp_path)
-    yield made
-    if made.ledger:
-        made.ledger.close()
 
 
 def of_pair(message: HedgeMessage, pair: str) -> HedgeMessage:
@@ -433,13 +425,43 @@ def test_progress_comes_every_two_hundred_ticks(world: World) -> None:
 
 
 def test_passes_over_a_pair_that_has_left(world: World) -> None:
-    """The last records of a pair that is no longer configured are counted, and are no dead letters."""
+    """Records of a pair that is not configured are counted, are no dead letters, and count as decided: nobody must wait for that."""
     service = world.start()
-    world.feeder.send(HEDGE_RATIOS, PAIR, encode(of_pair(close(1, FIRST_BAR), "AUSDT-BUSDT")), partition=0)
+    world.feeder.send(HEDGE_RATIOS, PAIR, encode(of_pair(close(7, FIRST_BAR), "AUSDT-BUSDT")), partition=0)
     world.feeder.send(RISK_SIGNALS, PAIR, encode(replace(signal(FIRST_BAR), pair="AUSDT-BUSDT")), partition=0)
     run_dry(service)
     assert world.written(DEAD_LETTERS) == []
     assert world.observer.total("crypto_bot_records_dropped_total", {"topic": "hedge-ratios", "reason": "unconfigured-pair"}) == 2
+    assert [each.decided for each in world.written() if isinstance(each, Progress)] == [{"AUSDT-BUSDT": 7}]
+
+
+def test_a_successor_that_is_told_of_a_pair_decides_what_came_too_early(world: World) -> None:
+    """Records of a bar that is still open are read again, those of a passed one are not; and the pair waits for no signal that may have been missed."""
+    everything, world.settings = world.settings, ExecutionSettings(symbols=SYMBOLS, pairs=(OTHER,))
+    service = world.start()
+    world.feed(close(1, FIRST_BAR), of_pair(close(1, FIRST_BAR), OTHER))
+    world.send(RISK_SIGNALS, replace(signal(FIRST_BAR), pair=OTHER), OTHER)
+    world.feed(close(2, FIRST_BAR + 1), of_pair(close(2, FIRST_BAR + 1), OTHER), of_pair(hedge(3, FIRST_BAR + 2, 3), OTHER))
+    run_dry(service)
+    world.kill()
+    world.settings = everything
+    service = world.start()
+    world.feed(close(3, FIRST_BAR + 2))
+    run_dry(service)
+    world.clock.now_ns += 250 * MS
+    run_dry(service)
+    assert [each.bar for each in world.executions() if isinstance(each, Mark)] == [FIRST_BAR + 1, FIRST_BAR + 2]
+    assert [each.bar for each in world.executions() if isinstance(each, HoldExpired)] == [FIRST_BAR + 2]
+
+
+def test_of_other_pairs_few_records_are_kept(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many records of pairs that are not configured come, the place that is stored is at most so many of them behind."""
+    monkeypatch.setattr(engine, "MOST_OTHERS", 3)
+    service = world.start()
+    world.feed(*(of_pair(close(seq, FIRST_BAR + seq), "AUSDT-BUSDT") for seq in range(10)), close(1, FIRST_BAR))
+    run_dry(service)
+    assert world.ledger
+    assert 7 in {position.offset for position in world.ledger.positions()}
 
 
 def test_a_pair_that_was_away_does_not_wait_for_ever(world: World) -> None:

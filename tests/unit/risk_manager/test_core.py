@@ -124,11 +124,13 @@ def test_a_pair_that_begins_later_is_not_missing() -> None:
 
 
 def test_a_pair_that_joins_is_not_waited_for_before_its_session() -> None:
-    """A session that was begun without a pair closes without it and misses nobody; the next one waits for it."""
+    """A session that was begun without a pair closes without it, misses nobody and tells it so at once; the next one waits for it."""
     state, _ = run(params(PAIRS[:2]), bar_of(7, pairs=PAIRS[:2]))
     joined = msgspec.structs.replace(initial(params()), portfolio=state.portfolio)
     state, signals = run(params(), bar_of(8, pairs=PAIRS[:2]), joined)
-    assert [(signal.pair, signal.marks_missing) for signal in signals] == [(pair, ()) for pair in PAIRS[:2]]
+    told, *others = signals
+    assert (told.pair, told.bar, told.verdict, told.thresholds.bar_status) == (PAIRS[2], 8, Verdict.REDUCE_ONLY, BarStatus.MISSING)
+    assert [(signal.pair, signal.marks_missing) for signal in others] == [(pair, ()) for pair in PAIRS[:2]]
     _, signals = run(params(), [mark(pair, 9, session=2) for pair in PAIRS[:2]], state)
     assert signals == []
 

@@ -267,6 +267,21 @@ def test_a_changed_set_of_pairs_goes_on(world: World) -> None:
     assert len(world.signals()) == 9, "and hears it once"
 
 
+def test_a_bar_that_is_open_waits_for_the_marks_of_a_pair_that_came_too_early(world: World) -> None:
+    """What a pair said of an open bar before the service was told of it is read by the next one, so the bar closes; of a closed bar it is not."""
+    service = world.service(pairs=PAIRS[:2])
+    world.write(mark(PAIRS[2], 7), mark(PAIRS[0], 7), thresholds(PAIRS[0], 7), mark(PAIRS[1], 7), thresholds(PAIRS[1], 7))
+    world.write(mark(PAIRS[2], 1, session=2), mark(PAIRS[0], 1, session=2))
+    settle(service)
+    service.stop()
+    service = world.service()
+    settle(service)
+    world.write(mark(PAIRS[1], 1, session=2), *(thresholds(pair, 1, session=2) for pair in PAIRS))
+    settle(service)
+    assert [(signal.session, signal.marks_missing) for signal in world.signals() if signal.bar == 1] == [(2, ())] * 3
+    assert [signal.thresholds.bar_status for signal in world.signals() if (signal.pair, signal.bar) == (PAIRS[2], 7)] == [BarStatus.MISSING]
+
+
 def test_records_that_retention_has_taken_are_gone_without(world: World) -> None:
     """Where the stored place is gone, reading goes on at the oldest record there is, loudly, and the bars between are closed as missing."""
     world.write_bar(7)
