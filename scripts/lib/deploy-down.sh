@@ -6,7 +6,7 @@ run_down() {
     audit 'down began'
     echo 'Stopping the order path, then the rest ...'
     stop_order_path
-    change compose down --remove-orphans
+    change_stack down --remove-orphans
     audit 'down done'
     echo 'Down. Volumes stay: positions, halts, dashboards and metrics are there at the next up.'
 }

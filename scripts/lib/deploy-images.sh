@@ -23,8 +23,15 @@ have_images() {
         return
     fi
     echo 'Building missing images (once; later runs take seconds) ...'
-    # shellcheck disable=SC2086 # several words
-    change scripts/docker-build.sh --tag "${IMAGE_TAG:-latest}" $words
+    # shellcheck disable=SC2046,SC2086 # several words
+    change scripts/docker-build.sh $(tag_option) $words
+}
+
+# tag_option: the tag that the Compose files ask for, unless docker-build.sh gives it anyway.
+tag_option() {
+    local tag
+    tag=$(values_of image | sed -n 's/^crypto-bot-tools:\(.*\)$/\1/p' | head -n 1)
+    case "$tag" in '' | latest) ;; *) printf '%s' "--tag $tag" ;; esac
 }
 
 # keep_images: names the images that run now `previous`.
@@ -33,16 +40,18 @@ keep_images() {
     for each in $plan_previous; do change docker tag "${each#*=}" "${each%%=*}:previous"; done
 }
 
-# roll_back: starts the kept images; fails in any case, since what was asked for does not run.
+# roll_back REASON: starts the kept images; fails in any case, since what was asked for does not run.
 roll_back() {
     if [ -z "$plan_previous" ]; then
         audit 'up failed, nothing to roll back to'
-        fail "not healthy after $timeout_s s, and there are no other images to go back to; look: scripts/deploy.sh -e $environment logs"
+        fail "$1, and there are no other images to go back to; look: scripts/deploy.sh -e $environment logs"
     fi
-    printf 'Not healthy in time: rolling back to the previous images ...\n' >&2
+    printf 'Deploying failed (%s): rolling back to the previous images ...\n' "$1" >&2
     stop_order_path
-    # shellcheck disable=SC2086 # several words
-    IMAGE_REGISTRY='' IMAGE_TAG=previous compose up --detach --no-build $scale >/dev/null || true
+    (
+        export IMAGE_REGISTRY='' IMAGE_TAG=previous
+        start_all
+    ) || true
     if await_health "$timeout_s"; then
         audit 'up failed, rolled back'
         fail "rolled back: the previous images run and are healthy; the ones that failed keep their tag, and the next up would start them"

@@ -140,7 +140,7 @@ check_secrets() {
     local file mode owner group
     for file in $(values_of file); do
         if [ ! -s "$file" ]; then
-            problem secrets "$file is missing or empty" "write it (env.prod.example says what each holds), then sudo chgrp 10001 $file && sudo chmod 0440 $file"
+            problem secrets "$file is missing or empty" "$(how_to_make "$file")"
             continue
         fi
         # shellcheck disable=SC2012 # the numbers of owner and group, by what every system has
@@ -151,6 +151,13 @@ check_secrets() {
             *) [ "$(uname)" != Linux ] || problem secrets "$file cannot be read by group 10001, as which containers run" "sudo chgrp 10001 $file && sudo chmod 0440 $file" ;;
         esac
     done
+}
+
+# how_to_make FILE: a command that makes a secret.
+how_to_make() {
+    local made='openssl rand -hex 24'
+    case "$1" in */dashboard_users) made="echo trader \$(docker run --rm crypto-bot-gateway caddy hash-password --plaintext PASSWORD)" ;; esac
+    printf '%s' "mkdir -p $(dirname "$1") && $made >$1 && sudo chgrp 10001 $1 && sudo chmod 0440 $1"
 }
 
 # check_ports: free, or published by this very stack.

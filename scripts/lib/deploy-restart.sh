@@ -8,14 +8,14 @@ run_restart() {
     audit "restart began $*"
     if [ $# -gt 0 ]; then
         case " $* " in *' execution-service '* | *' risk-manager-service '*) warn_of_positions ;; esac
-        change compose restart "$@"
+        change_stack restart "$@"
     else
         others=$(compose config --services | grep -vx -e execution-service -e risk-manager-service)
         stop_order_path
         # shellcheck disable=SC2086 # a word each
-        change compose restart $others
-        change compose start risk-manager-service
-        change compose start execution-service
+        change_stack restart $others
+        change_stack start risk-manager-service
+        change_stack start execution-service
     fi
     [ -n "$dry_run" ] || await_health "$timeout_s" || {
         audit 'restart failed'

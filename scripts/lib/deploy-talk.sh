@@ -20,6 +20,17 @@ change() {
     fi
 }
 
+# change_stack ARGS...: the same for Compose; off a terminal it says only what went wrong.
+change_stack() {
+    if [ -n "$dry_run" ]; then
+        printf 'would run: docker compose %s\n' "$*"
+    elif [ -t 2 ]; then
+        compose "$@"
+    else
+        compose --progress quiet "$@"
+    fi
+}
+
 # ask QUESTION: whether to go on; --yes and --dry-run answer it.
 ask() {
     local answer

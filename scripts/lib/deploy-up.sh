@@ -29,7 +29,8 @@ run_up() {
     have_images $(missing_images)
     keep_images
     if [ -n "$plan_order_path" ]; then stop_order_path; fi
-    if ! start_all || ! { [ -n "$dry_run" ] || await_health "$timeout_s"; }; then roll_back; fi
+    start_all || roll_back 'it could not be started'
+    [ -n "$dry_run" ] || await_health "$timeout_s" || roll_back "not healthy after $timeout_s s"
     audit "up done after $((SECONDS - began)) s"
     printf '%s is up%s.\n%s' "$environment" "${dry_run:+ (not really)}" "$plan_urls"
 }
@@ -38,15 +39,18 @@ run_up() {
 stop_order_path() {
     local service
     warn_of_positions
-    for service in $ORDER_PATH; do change compose stop "$service" >/dev/null 2>&1 || true; done
+    for service in $ORDER_PATH; do change_stack stop "$service" || true; done
 }
 
-# start_all: the order path last.
+# start_all: the order path last. Compose takes a scale only for what it is told to start.
 start_all() {
-    local others service
+    local others scale_of_others
     others=$(compose config --services | grep -vx -e execution-service -e risk-manager-service)
-    echo 'Starting ...'
+    scale_of_others=$(printf '%s' "$scale" | sed 's/ --scale execution-service=[0-9]*//g')
+    echo 'Starting what trading rests on ...'
     # shellcheck disable=SC2086 # a word each
-    change compose up --detach --no-build --remove-orphans $scale $others && change compose up --detach --no-build $scale risk-manager-service &&
-        change compose up --detach --no-build $scale
+    change_stack up --detach --no-build --remove-orphans $scale_of_others $others || return 1
+    echo 'Starting risk and execution ...'
+    # shellcheck disable=SC2086
+    change_stack up --detach --no-build risk-manager-service && change_stack up --detach --no-build $scale
 }

@@ -41,8 +41,8 @@ await_health() {
     scripts/health-check.sh --wait $((left > 60 ? 60 : left > 0 ? left : 0)) --quiet || status=$?
     case $status in
         0) ;;
-        1) echo '  degraded: scripts/health-check.sh -v says what' ;;
-        *) return 1 ;;
+        2) return 1 ;;
+        *) echo '  degraded: scripts/health-check.sh -v says what' ;;
     esac
 }
 

@@ -85,7 +85,8 @@ class Deployment:
     def acts(self) -> list[str]:
         """What docker was asked to change, without the files."""
         words = (" up ", " stop ", " down", " restart ", " start ", "tag ", " exec ", "build ")
-        return [line.partition(".yml ")[2].partition(".yml ")[2] or line for line in self.docker.asked if any(word in f" {line} " for word in words)]
+        asked = [line for line in self.docker.asked if any(word in f" {line} " for word in words)]
+        return [(line.rpartition(".yml ")[2] or line).removeprefix("--progress quiet ") for line in asked]
 
     @property
     def audit(self) -> list[str]:
@@ -119,8 +120,14 @@ def test_up_in_development(deployment: Deployment) -> None:
 def test_options_may_stand_anywhere_and_scale(deployment: Deployment) -> None:
     """Before or after the command, with a space or an equals sign."""
     deployment.judged()
-    assert deployment.run("--scale", "kalman-filter-service=3", "up", "--scale=garch-volatility-service=2", "-e", "development").returncode == 0
-    assert deployment.acts[-1] == "up --detach --no-build --scale kalman-filter-service=3 --scale garch-volatility-service=2"
+    execution = ("--scale", "execution-service=2")
+    assert deployment.run("--scale", "kalman-filter-service=3", "up", "--scale=garch-volatility-service=2", *execution, "-e", "development").returncode == 0
+    models = "--scale kalman-filter-service=3 --scale garch-volatility-service=2"
+    assert deployment.acts == [
+        f"up --detach --no-build --remove-orphans {models} kafka kalman-filter-service topics",
+        "up --detach --no-build risk-manager-service",
+        f"up --detach --no-build {models} --scale execution-service=2",
+    ]
 
 
 def test_dry_run_changes_nothing(deployment: Deployment) -> None:
@@ -128,7 +135,7 @@ def test_dry_run_changes_nothing(deployment: Deployment) -> None:
     deployment.judged("order-path")
     ran = deployment.run("--dry-run", "up")
     assert ran.returncode == 0
-    assert "would run: compose up --detach --no-build" in ran.stdout
+    assert "would run: docker compose up --detach --no-build" in ran.stdout
     assert [each for each in deployment.acts if not each.startswith("exec ")] == []
     assert not (deployment.folder / ".env.dev").exists()
     assert deployment.audit == []
