@@ -1,0 +1,183 @@
+"""scripts/deploy.sh on a real engine, from a fresh copy of the checkout, as a user runs it."""
+
+import json
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.engine.stack import REHEARSAL, Stack, eventually, require_engine, run
+from tests.repo.tree import ROOT
+
+OURS = ("ingestion", "kalman-filter", "garch-volatility", "execution", "risk-manager", "exchange-simulator", "streamlit", "tools", "gateway")
+DEVELOPMENT = ("--file", "docker-compose.yml", "--file", "docker-compose.dev.yml")
+
+
+class Deployed(Stack):
+    """A copy of the checkout with a project and ports of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self.folder = folder
+        # Nobody gives one here: risk-manager's container makes its own.
+        self.environment.pop("CONTROL_TOKEN", None)
+        left_out = shutil.ignore_patterns(".git", ".venv*", ".env*", ".*_cache", ".hypothesis", "__pycache__", "var", "secrets", "backups", "tests", "shared")
+        shutil.copytree(ROOT, folder, ignore=left_out, dirs_exist_ok=True)
+
+    def call(self, *command: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        """Run a command in the copy, without a terminal; what it says is part of the proof."""
+        given = {**os.environ, **self.environment, **environment}
+        ran = subprocess.run(command, cwd=self.folder, env=given, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=900)
+        print(f"$ {' '.join(command)} -> {ran.returncode}\n{ran.stdout[:3000]}{ran.stderr}")  # noqa: T201
+        return ran
+
+    def deploy(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        """Run the script."""
+        return self.call("scripts/deploy.sh", *arguments, **environment)
+
+    def image_of(self, service: str) -> str:
+        """The image that the first container of a service was made from, by its id."""
+        container = run("docker", "ps", "--quiet", *self.label(service)).split()[0]
+        return run("docker", "inspect", "--format", "{{.Image}}", container).strip()
+
+    def started_at(self, service: str) -> str:
+        """When the first container of a service was started."""
+        container = run("docker", "ps", "--quiet", *self.label(service)).split()[0]
+        return run("docker", "inspect", "--format", "{{.State.StartedAt}}", container).strip()
+
+    def label(self, service: str) -> tuple[str, ...]:
+        """The filters for a service's containers."""
+        project = self.environment["COMPOSE_PROJECT_NAME"]
+        return ("--filter", f"label=com.docker.compose.project={project}", "--filter", f"label=com.docker.compose.service={service}")
+
+
+@pytest.fixture
+def deployed(tmp_path: Path) -> Iterator[Deployed]:
+    """A fresh copy, taken down with its volumes at the end."""
+    require_engine()
+    made = Deployed(tmp_path)
+    if (REHEARSAL / "images.sh").exists():
+        foreign = [name for name in made.compose("config", "--images").split() if not name.startswith("crypto-bot-")]
+        run(REHEARSAL / "images.sh", "python:3.13-slim-trixie", "ghcr.io/astral-sh/uv:0.13.9", "caddy:2.11-alpine", *foreign, timeout_s=900)
+    run("scripts/docker-build.sh", timeout_s=1800)
+    try:
+        yield made
+    finally:
+        made.compose("down", "--volumes", "--timeout", "20")
+        for tag in ("broken", "previous"):
+            subprocess.run(["docker", "image", "rm", *(f"crypto-bot-{name}:{tag}" for name in OURS)], capture_output=True, check=False)
+
+
+def up_from_a_fresh_copy(deployed: Deployed) -> None:
+    """One command makes the env file, starts everything and ends when all is healthy, with the addresses."""
+    began = time.monotonic()
+    ran = deployed.deploy("-e", "development", "up")
+    print(f"up after {time.monotonic() - began:.0f} s")  # noqa: T201  # the figure is part of the proof
+    assert ran.returncode == 0
+    assert (deployed.folder / ".env.dev").exists()
+    assert f"http://localhost:{deployed.ports['STREAMLIT_PORT']}" in ran.stdout
+    report = deployed.get("EXECUTION_PORT", "/health")
+    assert report is not None
+    assert report["status"] == "pass"
+
+
+def a_second_up_changes_nothing(deployed: Deployed) -> None:
+    """What Compose would not touch is not called a change, and nothing is restarted."""
+    before = deployed.started_at("execution-service")
+    ran = deployed.deploy("up")
+    assert ran.returncode == 0
+    assert "Nothing changes" in ran.stdout
+    assert deployed.started_at("execution-service") == before
+
+
+def config_is_that_of_plain_compose(deployed: Deployed) -> None:
+    """Both ways of starting it mean the same, with an env file there and something set in the shell."""
+    shell = {"LOG_LEVEL": "WARNING", "BIND_ADDRESS": "127.0.0.1"}
+    ours = deployed.deploy("config", "--", "--format", "json", **shell)
+    plain = deployed.call("docker", "compose", *DEVELOPMENT, "config", "--format", "json", **shell)
+    assert json.loads(ours.stdout) == json.loads(plain.stdout)
+    assert json.loads(ours.stdout)["services"]["execution-service"]["environment"]["LOG_LEVEL"] == "WARNING"
+
+
+def status_and_logs_tell_how_it_is(deployed: Deployed) -> None:
+    """Services, positions, verdicts, the last deployments; a service's last lines."""
+    ran = deployed.deploy("status")
+    assert ran.returncode == 0
+    for said in ("Environment: development", "execution-service", "Positions:", "ETHUSDT-BTCUSDT: ", "Last deployments:", "up done after"):
+        assert said in ran.stdout
+    assert deployed.deploy("logs", "execution-service", "--tail", "3").stdout.count("\n") >= 3
+
+
+def an_operator_halts_and_resumes(deployed: Deployed) -> None:
+    """No token was given, so the container's own is used; who and why stay in the state and in the log."""
+    assert deployed.deploy("halt", "for a test", "--who", "tester").returncode == 0
+
+    def halts() -> list[str]:
+        return [halt["why"] for halt in deployed.get("RISK_MANAGER_PORT", "/state")["halts"] if halt["who"] == "tester"]
+
+    assert eventually(lambda: halts() == ["for a test"], 30)
+    assert "halted: portfolio" in deployed.deploy("status").stdout
+    assert deployed.deploy("resume").returncode == 2
+    assert deployed.deploy("resume", "the test is over").returncode == 0
+    assert eventually(lambda: halts() == [], 30)
+    log = (deployed.folder / "var" / "deploy.log").read_text(encoding="utf-8")
+    assert "halt portfolio by tester, why: for a test" in log
+
+
+def scaling_leaves_the_order_path_alone(deployed: Deployed) -> None:
+    """Three filters, and execution goes on as it was."""
+    before = deployed.started_at("execution-service")
+    ran = deployed.deploy("up", "--scale", "kalman-filter-service=3")
+    assert ran.returncode == 0
+    assert "kalman-filter-service (1 to 3)" in ran.stdout
+    assert len(run("docker", "ps", "--quiet", *deployed.label("kalman-filter-service")).split()) == 3
+    assert deployed.started_at("execution-service") == before
+
+
+def a_broken_image_is_rolled_back(deployed: Deployed) -> None:
+    """Execution that ends at once never becomes healthy: the images that ran before run again, and the script says so."""
+    good = deployed.image_of("execution-service")
+    for name in OURS:
+        run("docker", "tag", f"crypto-bot-{name}:latest", f"crypto-bot-{name}:broken")
+    recipe = deployed.folder / "broken"
+    recipe.mkdir()
+    (recipe / "Dockerfile").write_text('FROM crypto-bot-execution:latest\nCMD ["false"]\n', encoding="utf-8")
+    run("docker", "build", "--quiet", "--tag", "crypto-bot-execution:broken", str(recipe))
+    ran = deployed.deploy("up", "--timeout", "45", IMAGE_TAG="broken")
+    assert ran.returncode == 1
+    assert "execution-service is not healthy" in ran.stderr
+    assert "rolled back: the previous images run and are healthy" in ran.stderr
+    assert deployed.image_of("execution-service") == good
+    assert eventually(lambda: (deployed.get("EXECUTION_PORT", "/health") or {}).get("status") == "pass", 30)
+
+
+def down_keeps_the_volumes(deployed: Deployed) -> None:
+    """No container is left, and no volume is gone."""
+    assert deployed.deploy("down").returncode == 0
+    project = f"label=com.docker.compose.project={deployed.environment['COMPOSE_PROJECT_NAME']}"
+    assert run("docker", "ps", "--all", "--quiet", "--filter", project) == ""
+    assert "development-execution" in run("docker", "volume", "ls", "--filter", project)
+
+
+#: In this order, on one deployment.
+CHECKS: tuple[Callable[[Deployed], None], ...] = (
+    up_from_a_fresh_copy,
+    a_second_up_changes_nothing,
+    config_is_that_of_plain_compose,
+    status_and_logs_tell_how_it_is,
+    an_operator_halts_and_resumes,
+    scaling_leaves_the_order_path_alone,
+    a_broken_image_is_rolled_back,
+    down_keeps_the_volumes,
+)
+
+
+def test_deploying(deployed: Deployed, subtests: pytest.Subtests) -> None:
+    """Up, looked at, halted, scaled, rolled back, down; each check counts for itself."""
+    for check in CHECKS:
+        with subtests.test(check.__name__):
+            check(deployed)
