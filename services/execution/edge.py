@@ -32,7 +32,7 @@ from services.execution.reporting import report
 from services.execution.set_aside import DeadLetterShare
 from services.execution.settings import ExecutionSettings
 from services.execution.snapshot import ACTIVE, RECOVERING, STANDBY, Snapshot
-from services.execution.state import PairState, Params, initial_state
+from services.execution.state import PairState, Params, initial_state, where
 
 NAME = "execution-service"
 
@@ -200,7 +200,8 @@ class ExecutionService:
         try:
             message = self._decoders[record.topic].decode(record.value)
             if record.topic == HEDGE_RATIOS:
-                self._engine.take_hedge(Held(message, record.partition, record.offset, record.trace.with_time(now_ns), record.value))
+                if not self._engine.take_hedge(Held(message, record.partition, record.offset, record.trace.with_time(now_ns), record.value)):
+                    self._offsets.leave_for_others(where(message).session, record.partition, record.offset)
             elif record.topic == COMMANDS:
                 self._engine.take_command(message)
             elif isinstance(message, RiskHeartbeat):
@@ -245,7 +246,7 @@ class ExecutionService:
             return
         began_ns = self._clock()
         batch.outputs = [(outputs, trace.with_time(began_ns)) for outputs, trace in engine.outputs]
-        batch.positions = self._offsets.to_store(engine.held_from())
+        batch.positions = self._offsets.to_store(engine.held_from(), engine.session)
         batch.states = engine.taken()
         acknowledged = self._producer.acknowledged()
         self._ledger.commit(batch, acknowledged=acknowledged)

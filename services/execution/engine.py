@@ -1,6 +1,6 @@
 """All pairs at once: routes what was read to its pair, holds it back long enough, and gathers what must be committed."""
 
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 from common.errors import InvalidRecord
@@ -12,9 +12,6 @@ from services.execution import processor
 from services.execution.committed import Committed
 from services.execution.hold import Held, PairQueue, drop_reason, release
 from services.execution.state import Hold, PairState, Params, initial_state, where
-
-#: Of pairs that are not configured no more records than these are read again.
-MOST_OTHERS = 1000
 
 
 class Engine:
@@ -54,8 +51,6 @@ class Engine:
         #: Records that had to wait for a risk signal beyond the turn that read them.
         self.held_records = 0
         self._pushed: Counter[str] = Counter()
-        #: Records of pairs that are not configured, of bars that ours have not passed.
-        self._others: deque[Held] = deque(maxlen=MOST_OTHERS)
         self.dropped: Counter[str] = Counter()
         #: Records that no decision could be worked out of, by pair, and why.
         self.refused: list[tuple[str, Held, InvalidRecord]] = []
@@ -65,15 +60,12 @@ class Engine:
             if signal.pair in params:
                 self.take_signal(signal)
 
-    def take_hedge(self, held: Held) -> None:
-        """Queue a record of `hedge-ratios`; raises InvalidRecord for one that cannot be used."""
+    def take_hedge(self, held: Held) -> bool:
+        """Queue a record of `hedge-ratios`, unless its pair is not configured; raises InvalidRecord for one that cannot be used."""
         message = held.message
         pair = message.pair
         if not self._is_configured(pair):
-            # Nobody will decide it now, so ingestion must not wait for that; a successor that is told of the pair may.
-            self.decided[pair] = where(message).seq
-            self._others.append(held)
-            return
+            return False
         tick = message.tick if isinstance(message, HedgeRatio) else message.last_tick
         if tick:
             require_books(tick)
@@ -84,6 +76,7 @@ class Engine:
         self._queues[pair].push(held)
         self._pushed[pair] += 1
         self._touched.add(pair)
+        return True
 
     def take_signal(self, signal: RiskSignal) -> bool:
         """Keep a risk signal; returns whether it is still needed."""
@@ -143,18 +136,18 @@ class Engine:
         self.urgent = False
         return states
 
+    @property
+    def session(self) -> int:
+        """The newest session that a pair has begun."""
+        return max(state.session for state in self.states.values())
+
     def held(self) -> dict[str, int]:
         """How many records wait, by pair that has some."""
         return {pair: len(queue) for pair, queue in self._queues.items() if queue}
 
     def held_from(self) -> dict[int, tuple[int, int]]:
-        """First offset and number of the records that wait, by partition; those of other pairs are no number, but may yet be read again."""
+        """First offset and number of the records that wait, by partition."""
         found: dict[int, tuple[int, int]] = {}
-        newest = max((state.session, state.bar) for state in self.states.values())
-        while self._others and where(self._others[0].message)[:2] < newest:
-            self._others.popleft()
-        for held in self._others:
-            found.setdefault(held.partition, (held.offset, 0))
         for queue in self._queues.values():
             if queue:
                 first, count = found.get(queue.head.partition, (queue.head.offset, 0))

@@ -1,10 +1,14 @@
 """Where to read on after a restart, and which partitions may rest."""
 
+from collections import deque
 from collections.abc import Iterable, Mapping
 
 from common.errors import ConfigurationError
 from common.processor import Position, Record
 from common.topics import HEDGE_RATIOS, Topic
+
+#: Records of pairs that are not configured hold the stored place back by so many records at most.
+MOST_FOR_OTHERS = 5000
 
 
 class Offsets:
@@ -14,6 +18,7 @@ class Offsets:
         self._next = {(topic, partition): 0 for topic, count in partitions.items() for partition in range(count)}
         self._next.update({(topic, partition): offset for topic, partition, offset in positions})
         self._stored = dict(self._next)
+        self._others: deque[tuple[int, int, int]] = deque(maxlen=MOST_FOR_OTHERS)
 
     def require_within(self, ends: Mapping[Topic, Mapping[int, int]]) -> None:
         """Raise ConfigurationError when a topic ends before the place that was read to."""
@@ -40,17 +45,28 @@ class Offsets:
         """Count a record as read."""
         self._next[record.topic, record.partition] = record.offset + 1
 
+    def leave_for_others(self, session: int, partition: int, offset: int) -> None:
+        """Note a record of `hedge-ratios` whose pair is not configured: a successor may be told of it while PAIRS is changed."""
+        self._others.append((session, partition, offset))
+
     def to_read(self) -> list[Position]:
         """Where reading goes on."""
         return [Position(topic, partition, offset) for (topic, partition), offset in self._next.items()]
 
-    def to_store(self, held_from: Mapping[int, tuple[int, int]]) -> list[Position]:
-        """Where a successor goes on, as far as it has changed: records that wait are read again, so their first offset counts."""
+    def to_store(self, held_from: Mapping[int, tuple[int, int]], session: int) -> list[Position]:
+        """Where a successor goes on, as far as it has changed: records that wait, and others' of this session, are read again, so their first offset counts."""
         goes_on = dict(self._next)
         goes_on.update({(HEDGE_RATIOS, partition): first for partition, (first, _) in held_from.items()})
+        while self._others and self._is_over(session, *self._others[0]):
+            self._others.popleft()
+        for _, partition, offset in self._others:
+            goes_on[HEDGE_RATIOS, partition] = min(goes_on[HEDGE_RATIOS, partition], offset)
         changed = [Position(*place, offset) for place, offset in goes_on.items() if self._stored[place] != offset]
         self._stored = goes_on
         return changed
+
+    def _is_over(self, session: int, its_session: int, partition: int, offset: int) -> bool:
+        return its_session < session or self._next[HEDGE_RATIOS, partition] - offset > MOST_FOR_OTHERS
 
 
 class Brake:

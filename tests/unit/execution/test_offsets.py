@@ -12,13 +12,13 @@ def test_what_waits_is_read_again() -> None:
     offsets = Offsets([Position(HEDGE_RATIOS, 0, 5)], PARTITIONS)
     for topic, partition, offset in ((HEDGE_RATIOS, 0, 9), (HEDGE_RATIOS, 1, 3), (RISK_SIGNALS, 0, 7)):
         offsets.read(Record(topic, partition, offset, "", b""))
-    assert set(offsets.to_store({0: (6, 2)})) == {
+    assert set(offsets.to_store({0: (6, 2)}, 0)) == {
         Position(HEDGE_RATIOS, 0, 6),
         Position(HEDGE_RATIOS, 1, 4),
         Position(RISK_SIGNALS, 0, 8),
     }
-    assert offsets.to_store({0: (6, 2)}) == []
-    assert offsets.to_store({}) == [Position(HEDGE_RATIOS, 0, 10)]
+    assert offsets.to_store({0: (6, 2)}, 0) == []
+    assert offsets.to_store({}, 0) == [Position(HEDGE_RATIOS, 0, 10)]
     assert Position(COMMANDS, 0, 0) in offsets.to_read()
 
 
