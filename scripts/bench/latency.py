@@ -41,6 +41,7 @@ from scripts.bench.figures import (
 from scripts.bench.looped import looped
 from scripts.bench.page import put
 from scripts.bench.pipeline import Pipeline, Plan
+from scripts.bench.places import add_places
 from scripts.bench.resources import commit, machine
 from scripts.bench.servers import broker, relay_script, run_relay
 from scripts.embedded.options import ROOT
@@ -131,15 +132,12 @@ def parser() -> argparse.ArgumentParser:
     """The command line."""
     made = argparse.ArgumentParser(prog="python -m scripts.bench.latency", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = made.add_argument
-    add("--bootstrap", default="", metavar="HOST:PORT", help="broker (default: KAFKA_BOOTSTRAP_SERVERS, else one of its own from ../shared/rehearsal)")
+    add_places(made, base_port=18200)
     add("--speeds", type=_listed(SPEEDS), default=SPEEDS, help=f"comma separated, default {','.join(SPEEDS)}")
     add("--modes", type=_listed(MODES), default=MODES, help=f"comma separated, default {','.join(MODES)}")
     add("--seconds", type=float, default=30.0, help="that count, a run (default 30)")
     add("--warm-up", type=float, default=15.0, metavar="SECONDS", help="before them (default 15)")
     add("--runs", type=int, default=3, help="of each case; the report has their medians (default 3)")
-    add("--recording", type=Path, default=ROOT / "data/ticks/usdm-20240808", help="folder of futures tick files of BTCUSDT and ETHUSDT")
-    add("--folder", type=Path, default=ROOT / "var/bench", help="for ledgers, logs and lengthened recordings (default var/bench)")
-    add("--base-port", type=int, default=18200, metavar="PORT", help="services on PORT to PORT+4, the simulator on PORT+10 (default 18200)")
     add("--no-relay", action="store_true", help="leave the relay out, and so the ratios")
     add("--json", type=Path, metavar="FILE", help="write the report there")
     add("--check", action="store_true", help="status 1 when a budget is missed")

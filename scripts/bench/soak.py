@@ -25,6 +25,7 @@ from scripts.bench.figures import EVERY_TICK, Case, markdown, percentiles, plain
 from scripts.bench.looped import looped
 from scripts.bench.page import put
 from scripts.bench.pipeline import Pipeline, Plan
+from scripts.bench.places import add_places
 from scripts.bench.resources import commit, machine
 from scripts.bench.servers import broker
 from scripts.bench.steady import LEAST_SAMPLES, Sample, rows_of, trend_of, verdict
@@ -104,14 +105,11 @@ def parser() -> argparse.ArgumentParser:
     """The command line."""
     made = argparse.ArgumentParser(prog="python -m scripts.bench.soak", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = made.add_argument
+    add_places(made, base_port=18250)
     add("--hours", type=float, default=0.0)
     add("--minutes", type=float, default=0.0, help="added to the hours")
     add("--speed", type=float, default=2.0, help="times real time (default 2)")
     add("--warm-up", type=float, default=60.0, metavar="SECONDS", help="before the first sample (default 60)")
-    add("--bootstrap", default="", metavar="HOST:PORT", help="broker (default: KAFKA_BOOTSTRAP_SERVERS, else one of its own from ../shared/rehearsal)")
-    add("--recording", type=Path, default=ROOT / "data/ticks/usdm-20240808", help="folder of futures tick files of BTCUSDT and ETHUSDT")
-    add("--folder", type=Path, default=ROOT / "var/bench", help="for ledgers, logs and lengthened recordings (default var/bench)")
-    add("--base-port", type=int, default=18250, metavar="PORT", help="services on PORT to PORT+4, the simulator on PORT+10 (default 18250)")
     add("--json", type=Path, metavar="FILE", help="write the report there")
     add("--table", type=Path, metavar="FILE", help="run nothing, show this report")
     add("--markdown", action="store_true", help="the table in Markdown")

@@ -32,7 +32,11 @@ class Memory(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Inbox(msgspec.Struct, frozen=True, kw_only=True):
-    """What a pair has sent and no close has used, oldest first; read again after a restart."""
+    """What a pair has sent and no close has used, oldest first; read again after a restart.
+
+    It grows with the backlog, by a few hundred bytes a bar, and no further than the topics reach. A bound by pausing the reader could
+    stop everybody: behind the records of a pair that is ahead lie, in the same partition, those of the pair that is waited for.
+    """
 
     marks: tuple[Mark, ...] = ()
     thresholds: tuple[Thresholds, ...] = ()
