@@ -137,10 +137,12 @@ values_of() { printf '%s\n' "$config" | sed -n 's/^ *"'"$1"'": "\(.*\)",\{0,1\}$
 
 # check_secrets: there, not empty, for the containers' group to read and for nobody else.
 check_secrets() {
-    local file mode owner group
+    local file mode owner group missing=''
     for file in $(values_of file); do
+        file=${file#"$PWD"/}
         if [ ! -s "$file" ]; then
             problem secrets "$file is missing or empty" "$(how_to_make "$file")"
+            missing=$(dirname "$file")
             continue
         fi
         # shellcheck disable=SC2012 # the numbers of owner and group, by what every system has
@@ -151,13 +153,19 @@ check_secrets() {
             *) [ "$(uname)" != Linux ] || problem secrets "$file cannot be read by group 10001, as which containers run" "sudo chgrp 10001 $file && sudo chmod 0440 $file" ;;
         esac
     done
+    [ -z "$missing" ] || problem_text="$problem_text$(printf '  %-12s then: sudo chgrp 10001 %s/* && sudo chmod 0440 %s/*' '' "$missing" "$missing")
+"
 }
 
-# how_to_make FILE: a command that makes a secret.
+# how_to_make FILE: what makes a secret.
 how_to_make() {
-    local made='openssl rand -hex 24'
-    case "$1" in */dashboard_users) made="echo trader \$(docker run --rm crypto-bot-gateway caddy hash-password --plaintext PASSWORD)" ;; esac
-    printf '%s' "mkdir -p $(dirname "$1") && $made >$1 && sudo chgrp 10001 $1 && sudo chmod 0440 $1"
+    local folder first=''
+    folder=$(dirname "$1")
+    [ -d "$folder" ] || first="mkdir -p $folder && "
+    case "$1" in
+        *dashboard_users) echo "a line of NAME and HASH in it, the hash by docker run --rm -it caddy:2.11-alpine caddy hash-password" ;;
+        *) echo "${first}openssl rand -hex 24 >$1" ;;
+    esac
 }
 
 # check_ports: free, or published by this very stack.

@@ -32,7 +32,11 @@ run_up() {
     start_all || roll_back 'it could not be started'
     [ -n "$dry_run" ] || await_health "$timeout_s" || roll_back "not healthy after $timeout_s s"
     audit "up done after $((SECONDS - began)) s"
-    printf '%s is up%s.\n%s' "$environment" "${dry_run:+ (not really)}" "$plan_urls"
+    if [ -n "$dry_run" ]; then
+        echo 'Nothing was changed.'
+    else
+        printf '%s is up.\n%s' "$environment" "$plan_urls"
+    fi
 }
 
 # stop_order_path: no order is sent while what they rest on changes.
