@@ -186,7 +186,7 @@ class Process:
             service = build(self._settings, Context(transport, self._observer, time.time_ns))
             limits = limits_of(self._settings)
             runtime = Runtime(service, self._observer, limits, housekeeping=GarbageCollection(), on_end=self._stop.set)
-            monitor = HealthMonitor(service, runtime.pulse, self._observer.total, limits, time.monotonic)
+            monitor = HealthMonitor(service, runtime.pulse, self._observer.total, limits, time.monotonic, transport.problem)
             self._show(cleanup, listener, monitor, routes(service, self._settings) if routes else fastapi.APIRouter())
             return self._drive(runtime, monitor)
 

@@ -101,8 +101,17 @@ class HealthMonitor:
     `sample` is called about once a second by one thread, `report` by any.
     """
 
-    def __init__(self, service: Service, pulse: Pulse, totals: Callable[[str], float], limits: Limits, monotonic: Callable[[], float]) -> None:
+    def __init__(  # noqa: PLR0913, PLR0917 - one for each thing that is looked at
+        self,
+        service: Service,
+        pulse: Pulse,
+        totals: Callable[[str], float],
+        limits: Limits,
+        monotonic: Callable[[], float],
+        transport_problem: Callable[[], str],
+    ) -> None:
         self._service, self._pulse, self._totals, self._limits, self._monotonic = service, pulse, totals, limits, monotonic
+        self._transport_problem = transport_problem
         self._samples = deque([_Sample(totals(CONSUMED), totals(DEAD_LETTERS), monotonic())])
         self._produced = totals(PRODUCED)
         self._moved_s = monotonic()
@@ -133,9 +142,10 @@ class HealthMonitor:
     def report(self) -> Report:
         """Everything that is known now; never blocks."""
         health = self._ask()
+        unreached = self._pulse.transport_problem or self._transport_problem()
         checks = {
             "loop": self._loop(),
-            "transport": Check(not self._pulse.transport_problem, self._pulse.transport_problem or "reached", self._pulse.transport_problem),
+            "transport": Check(not unreached, unreached or "reached", unreached),
             "phase": self._phase(),
             "service": Check(health.ready, health.role, health.reason or "not ready"),
             "dead-letters": self._dead_letters(),

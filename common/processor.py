@@ -140,6 +140,10 @@ class Transport(Protocol):
         """A member of a consumer group; the listener is called from within `poll` and `close`."""
         ...
 
+    def problem(self) -> str:
+        """What is wrong with the way to the broker, for people; empty while records arrive there. Called from other threads."""
+        ...
+
     def close(self) -> None:
         """Let go of everything."""
         ...

@@ -23,6 +23,8 @@ REQUEST_TIMEOUT_S = 10.0
 LEADER_WAIT_S = 0.05
 #: How often the client for requests is served; it only has errors to tell.
 CONTROL_INTERVAL_S = 1.0
+#: An acknowledgement that takes longer is worth telling.
+PATIENCE_S = 5.0
 LOOK_AGAIN_S = 0.2
 #: A topic just made, or a broker just started, has no leader yet, or the client has not heard of it.
 _LEADERLESS = (
@@ -146,6 +148,11 @@ class KafkaTransport:
             member.join()
         self._keep(member)
         return member
+
+    def problem(self) -> str:
+        """Say that nothing has been acknowledged for seconds."""
+        waiting_s = max((producer.waiting_s() for producer in self._producers if not producer.closed), default=0.0)
+        return f"nothing sent has been acknowledged for {waiting_s:.0f} s; is the broker away?" if waiting_s > PATIENCE_S else ""
 
     def close(self) -> None:
         """Close what is still open."""

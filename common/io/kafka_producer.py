@@ -28,6 +28,8 @@ class KafkaProducer:
         self._prefix = prefix
         self._failure: str | None = None
         self.closed = False
+        self._sent = self._acknowledged = 0
+        self._moved_s = time.monotonic()
         self._client = confluent_kafka.Producer({**settings, "on_delivery": self._on_delivery, "error_cb": log_error}, logger=LOGGER)
 
     def warm_up(self, timeout_s: float) -> None:
@@ -64,6 +66,11 @@ class KafkaProducer:
         if not self.closed:
             self._client.poll(0)
             self.check()
+            self._follow_acknowledgements()
+
+    def waiting_s(self) -> float:
+        """How long records have waited since the last acknowledgement, by the last `serve`, s; 0 while none waits."""
+        return time.monotonic() - self._moved_s if self._acknowledged < self._sent else 0.0
 
     def check(self) -> None:
         """Raise DeliveryFailed once a record was lost."""
@@ -80,6 +87,12 @@ class KafkaProducer:
         finally:
             self._client.close()
 
+    def _follow_acknowledgements(self) -> None:
+        # What the library has to tell counts as under way too, so that the number may fall.
+        acknowledged = self._sent - len(self._client)
+        if acknowledged > self._acknowledged or acknowledged == self._sent:
+            self._acknowledged, self._moved_s = acknowledged, time.monotonic()
+
     def _queued(self, topic: Topic, key: str, value: bytes, partition: int, headers: Headers | None) -> bool:
         try:
             self._client.produce(self._prefix + topic.name, value, key.encode(), partition, headers=headers)
@@ -87,6 +100,7 @@ class KafkaProducer:
             return False
         except KafkaException as error:
             raise TransportError(f"{topic}: {error.args[0].str()}") from error
+        self._sent += 1
         return True
 
     def _on_delivery(self, error: KafkaError | None, message: Message) -> None:

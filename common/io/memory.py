@@ -322,6 +322,10 @@ class MemoryTransport:
         for producer in self._producers:
             producer.deliver()
 
+    def problem(self) -> str:
+        """Say that the broker is away."""
+        return "the broker is away" if self.broker.away else ""
+
     def close(self) -> None:
         """Close what is still open."""
         for handle in self._handles:

@@ -184,11 +184,13 @@ class Database:
         """Empty the outbox of what was published and is known to be acknowledged; call inside a transaction."""
         self._connection.execute("DELETE FROM outbox WHERE id <= ?", (self._sent_through,))
 
-    def clear_published(self, producer: Producer) -> None:
-        """Wait for the acknowledgements of what was published and forget it."""
-        producer.flush()
+    def clear_published(self, producer: Producer) -> bool:
+        """Forget what was published once all of it is acknowledged; returns whether it is. Waits for nothing: a broker may be away."""
+        if not producer.acknowledged():
+            return False
         with self.transaction():
             self.forget_published()
+        return True
 
     def _take_or_refuse(self) -> None:
         """Take the lease, at once or after a holder that does not renew; raises ConfigurationError when one does."""

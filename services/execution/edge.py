@@ -160,6 +160,7 @@ class ExecutionService:
             return
         self._publish()
         self._send_progress(self._clock())
+        self._producer.flush()
         self._ledger.clear_published(self._producer)
         self._consumer.close()
         self._producer.close()
@@ -327,9 +328,9 @@ class ExecutionService:
         self.snapshot.held = self._engine.held()
 
     def _now_and_then(self, now_ns: int, *, idle: bool) -> None:
-        """Empty the outbox, which waits for the broker and the disk and so is put off while there is something to do; show the pairs."""
-        if self._uncleared and now_ns - self._cleared_at_ns >= (CLEAR_INTERVAL_NS if idle else CLEAR_LATEST_NS):
-            self._ledger.clear_published(self._producer)
+        """Empty the outbox, which waits for the disk and so is put off while there is something to do; show the pairs."""
+        due = self._uncleared and now_ns - self._cleared_at_ns >= (CLEAR_INTERVAL_NS if idle else CLEAR_LATEST_NS)
+        if due and self._ledger.clear_published(self._producer):
             self._uncleared, self._cleared_at_ns = False, now_ns
         if now_ns - self._shown_at_ns >= SHOW_INTERVAL_NS:
             self._shown_at_ns = now_ns

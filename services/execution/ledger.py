@@ -222,9 +222,9 @@ class Ledger:
         """Hand over what is new; returns how many records."""
         return self._database.publish(producer)
 
-    def clear_published(self, producer: Producer) -> None:
-        """Forget what the broker has acknowledged."""
-        self._database.clear_published(producer)
+    def clear_published(self, producer: Producer) -> bool:
+        """Forget what was published once all of it is acknowledged; returns whether it is."""
+        return self._database.clear_published(producer)
 
     def renew(self) -> None:
         """Show others that this process works; raises LeaseLost when one has taken over."""

@@ -120,6 +120,7 @@ class RiskManagerService:
         if self._store and self._producer:
             self._save()
             self._store.publish(self._producer)
+            self._producer.flush()
             self._store.clear_published(self._producer)
         for handle in (self._consumer, self._producer, self._store):
             if handle:
@@ -273,12 +274,12 @@ class RiskManagerService:
         self._ticked_at_ns = now_ns
         # First what fails when another has taken over: one that has been replaced has no heart to show.
         self._save()
+        assert self._store is not None
+        self._store.clear_published(producer)
         self._publish()
         heartbeat = encode(RiskHeartbeat(sent_at_ns=now_ns))
         for partition in range(self._transport.partitions(RISK_SIGNALS)):
             producer.send(RISK_SIGNALS, "", heartbeat, partition=partition)
-        assert self._store is not None
-        self._store.clear_published(producer)
         self._observer.gauge("crypto_bot_consumer_lag_records", consumer.lag())
         report_state(self._observer, self._known_state())
 

@@ -87,9 +87,9 @@ class RiskStore:
         """Hand what is new in the outbox to the producer."""
         return self._database.publish(producer)
 
-    def clear_published(self, producer: Producer) -> None:
-        """Wait for the acknowledgements and empty the outbox."""
-        self._database.clear_published(producer)
+    def clear_published(self, producer: Producer) -> bool:
+        """Forget what was published once all of it is acknowledged; returns whether it is."""
+        return self._database.clear_published(producer)
 
     def renew(self) -> None:
         """Show others that this process works; raises LeaseLost when one has taken over."""

@@ -139,14 +139,14 @@ def test_a_paused_one_that_wakes_has_lost_its_place_and_writes_nothing(
 @all_level
 @pytest.mark.skipif(not KAFKA_SCRIPT.exists(), reason=f"needs a Kafka that it may kill: {KAFKA_SCRIPT.name} is not beside the project")
 def test_a_broker_that_is_killed_deposes_nobody(session: Session, tmp_path: Path) -> None:
-    """For as long as Kafka is away a standby could do no better: the active keeps its place, though it hangs on what is not acknowledged."""
+    """For as long as Kafka is away a standby could do no better: the active keeps its place, and says that nothing is acknowledged."""
     with own_kafka(tmp_path / "broker") as (kafka, broker), venue(SCENARIO.settings["SYMBOLS"].split(",")) as rest_url, ExitStack() as replicas:
         settings = {**SCENARIO.settings, **broker.settings, "BINANCE_REST_URL": rest_url}
         active, standby = two_of(lambda: replicas.enter_context(Replica("services.execution", tmp_path, settings)))
         with feeding(broker.transport, session, 0.02) as hurry:
             wait_for_half(active, tmp_path)
             kafka.take_away(Kind.KILL)
-            standby.wait_until(lambda: not standby.info().get("ready", True), "word of the broker")
+            active.wait_until(lambda: not active.info().get("ready", True), "word of the broker")
             kafka.start()
             hurry()
         require_undisturbed(broker, session, active, tmp_path)

@@ -1,6 +1,8 @@
 """Health: what makes a service live, ready, or neither."""
 
 from collections import defaultdict
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -41,8 +43,9 @@ class World:
         self.totals: defaultdict[str, float] = defaultdict(float)
         self.service = FakeService()
         self.pulse = Pulse(self.now_s)
+        self.transport_problem = ""
         self.pulse.advance(Phase.RUNNING)
-        self.monitor = HealthMonitor(self.service, self.pulse, lambda name: self.totals[name], Limits(), lambda: self.now_s)
+        self.monitor = HealthMonitor(self.service, self.pulse, lambda name: self.totals[name], Limits(), lambda: self.now_s, lambda: self.transport_problem)
 
     def second(self, consumed: int = 0, produced: int = 0, dead_letters: int = 0) -> None:
         """A second in which the loop turns and counters move."""
@@ -120,10 +123,11 @@ def test_a_standby_is_ready() -> None:
     assert world.ready
 
 
-def test_a_broker_that_is_away_is_named() -> None:
+@pytest.mark.parametrize("where", [lambda world: world.pulse, lambda world: world], ids=["a turn fails", "nothing is acknowledged"])
+def test_a_broker_that_is_away_is_named(where: Callable[[World], Any]) -> None:
     """While the broker is away the service is alive, not ready, and says so."""
     world = World()
-    world.pulse.transport_problem = "out of reach, trying again: no route"
+    where(world).transport_problem = "out of reach, trying again: no route"
     report = world.monitor.report()
     assert report.live
     assert not report.ready

@@ -605,7 +605,8 @@ def test_a_start_that_failed_is_tried_again(tmp_path: Path) -> None:
     run_dry(service)
     world.kill()
     assert world.written() == []
-    service = world.build(Faults(hold=lambda: True))
+    held = True
+    service = world.build(Faults(hold=lambda: held))
     reader, failures = service._transport.reader, [TransportError("the broker is away")]
 
     def failing_reader(positions: Any) -> Any:
@@ -617,10 +618,27 @@ def test_a_start_that_failed_is_tried_again(tmp_path: Path) -> None:
     with pytest.raises(TransportError):
         service.start()
     service.start()
+    held = False
+    service._producer.deliver()  # type: ignore[attr-defined]
     world.clock.now_ns += 2 * 10**9
     service.turn(0)
     assert [mark.bar for mark in world.executions() if isinstance(mark, Mark)] == [FIRST_BAR]
     world.kill()
+
+
+def test_nothing_waits_for_a_broker_that_is_away(tmp_path: Path) -> None:
+    """While nothing is acknowledged the service turns on and keeps its outbox, so that it can renew its lease."""
+    world = World(tmp_path)
+    world.feed(close(1, FIRST_BAR))
+    service = world.start(Faults(hold=lambda: True))
+    service._producer.flush = lambda: pytest.fail("it waits")  # type: ignore[method-assign]
+    for _ in range(3):
+        world.clock.now_ns += 60 * 10**9
+        service.turn(0)
+    assert world.written() == []
+    world.kill()
+    run_dry(world.start())
+    assert [mark.bar for mark in world.executions() if isinstance(mark, Mark)] == [FIRST_BAR]
 
 
 def test_an_open_position_keeps_its_pair(tmp_path: Path) -> None:
