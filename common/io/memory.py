@@ -233,8 +233,10 @@ class _Producer:
             self._write(topic, partition, key, value, trace)
 
     def deliver(self) -> None:
-        """Write what is held, as far as the faults let it."""
-        while self._held and not self._broker.away and not (self._faults.hold and self._faults.hold()):
+        """Write all that is held, unless the faults hold it on."""
+        if self._broker.away or (self._held and self._faults.hold and self._faults.hold()):
+            return
+        while self._held:
             self._write(*self._held.popleft())
 
     def flush(self) -> None:
