@@ -38,8 +38,6 @@ S = TypeVar("S", bound=msgspec.Struct)
 #: Longest time and most records between two snapshots.
 SNAPSHOT_INTERVAL_NS = NANOSECONDS
 SNAPSHOT_RECORDS = 2000
-#: So many records after a snapshot the next one no longer waits for a moment when everything sent is acknowledged.
-MOST_SINCE_SNAPSHOT = 2 * SNAPSHOT_RECORDS
 #: A pair that has been quiet for this many records of its partition is snapshotted too, so that few are read again.
 QUIET_RECORDS = 5000
 #: Turns are kept about this short, for a rebalance waits for the end of the longest of all members.
@@ -106,8 +104,6 @@ class KeyedService(Generic[S]):
         self._snapshot_at_ns = 0
         self._lag_at_ns = 0
         self._since_snapshot = 0
-        #: Where the inputs of the last snapshots ended, by partition, until that is committed.
-        self._sealed: dict[int, int] = {}
         self._most_records = MOST_RECORDS
         self._inputs = 0
         self._outputs = 0
@@ -137,7 +133,8 @@ class KeyedService(Generic[S]):
             self._observer.gauge("crypto_bot_consumer_lag_records", self._consumer.lag())
         if records:
             self._handle_all(records)
-        self._snapshot_when_due()
+        if self._since_snapshot and (self._since_snapshot >= SNAPSHOT_RECORDS or self._now_ns - self._snapshot_at_ns >= SNAPSHOT_INTERVAL_NS):
+            self._snapshot(self._partitions)
         return len(records)
 
     def stop(self) -> None:
@@ -179,12 +176,11 @@ class KeyedService(Generic[S]):
 
     def on_revoked(self, partitions: Sequence[int], *, lost: bool) -> None:
         """Hand the partitions over."""
+        leaving = {number: partition for number in partitions if (partition := self._partitions.pop(number, None))}
         self._assigned = False
         if not lost:
-            self._hand_over({number: self._partitions[number] for number in partitions if number in self._partitions})
-        leaving = {number: partition for number in partitions if (partition := self._partitions.pop(number, None))}
-        self._handed_over = {} if lost else leaving
-        self._sealed = {}
+            self._snapshot(leaving)
+            self._handed_over = leaving
 
     # Records
 
@@ -285,36 +281,17 @@ class KeyedService(Generic[S]):
 
     # Snapshots
 
-    def _snapshot_when_due(self) -> None:
-        """Snapshot, and later commit, when nothing is under way, so that no input waits; in a flood without such a moment, make one."""
-        is_old = self._since_snapshot > 0 and self._now_ns - self._snapshot_at_ns >= SNAPSHOT_INTERVAL_NS
-        due = is_old or self._since_snapshot >= SNAPSHOT_RECORDS
-        if self._producer is None or not (due or self._sealed):
-            return
-        if self._since_snapshot >= MOST_SINCE_SNAPSHOT:
-            self._producer.flush()
-        elif not self._producer.acknowledged():
-            return
-        self._commit()
-        if due:
-            self._seal_all(self._partitions)
-
-    def _hand_over(self, partitions: Mapping[int, PartitionState[S]]) -> None:
-        """Snapshot and commit before partitions are given away."""
+    def _snapshot(self, partitions: Mapping[int, PartitionState[S]]) -> None:
+        """Snapshot what changed, then commit; never before all outputs of the inputs within are acknowledged."""
         if self._producer is None:
             return
         self._producer.flush()
-        self._seal_all(partitions)
-        self._producer.flush()
-        self._commit()
-
-    def _seal_all(self, partitions: Mapping[int, PartitionState[S]]) -> None:
-        """Snapshot what changed; never before all outputs of the inputs within are acknowledged."""
         for number, partition in partitions.items():
             for slot in partition.pairs.values():
                 self._seal(number, partition, slot)
             self._note_passed_over(number, partition)
-        self._sealed = {number: partition.next_offset for number, partition in partitions.items()}
+        self._producer.flush()
+        self._commit(partitions)
         self._snapshot_at_ns = self._now_ns
         self._since_snapshot = 0
 
@@ -339,11 +316,9 @@ class KeyedService(Generic[S]):
             partition.noted |= partition.passed_over.keys()
             partition.passed_over = {}
 
-    def _commit(self) -> None:
-        """Commit the positions of the last snapshots, which are acknowledged."""
-        sealed, self._sealed = self._sealed, {}
-        moved = {number: offset for number, offset in sealed.items() if offset > self._partitions[number].committed}
+    def _commit(self, partitions: Mapping[int, PartitionState[S]]) -> None:
+        moved = {number: partition for number, partition in partitions.items() if partition.next_offset > partition.committed}
         if moved and self._consumer:
-            self._consumer.commit([Position(self._input_topic, number, offset) for number, offset in moved.items()])
-        for number, offset in moved.items():
-            self._partitions[number].committed = offset
+            self._consumer.commit([Position(self._input_topic, number, partition.next_offset) for number, partition in moved.items()])
+        for partition in moved.values():
+            partition.committed = partition.next_offset

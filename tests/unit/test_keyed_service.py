@@ -152,37 +152,10 @@ def test_lost_partitions_are_not_snapshotted(world: World) -> None:
     assert old.health().details["pairs"] == []
 
 
-def test_a_snapshot_waits_for_acknowledgements_and_no_input_for_it(world: World) -> None:
-    """While answers are under way inputs are answered on, without snapshot or position; both follow once nothing is."""
-    held = True
-    service = world.service(faults=Faults(hold=lambda: held))
-    world.feed(0)
-    settle(service)
-    world.feed(1)
-    settle(service)
-    assert (service.health().details["outputs"], world.snapshots(), world.transport.committed(TICKS, service.group)) == (2, [], {})
-    held = False
-    service._producer.deliver()  # type: ignore[union-attr]
-    held = True
+def test_no_snapshot_before_the_outputs_are_acknowledged(world: World) -> None:
+    """When the flush of the outputs fails, neither snapshot nor position is written."""
+    service = world.service()
     service.turn(0)
-    assert world.transport.committed(TICKS, service.group) == {}, "a position follows its snapshots"
-    held = False
-    service._producer.deliver()  # type: ignore[union-attr]
-    service.turn(0)
-    assert [snapshot.offset for snapshot in world.snapshots()] == [1]
-    assert world.transport.committed(TICKS, service.group)[world.broker.partition_of(PAIR)] == 2
-
-
-def test_in_a_flood_a_snapshot_is_waited_for(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """When something is always under way a snapshot comes after so many records; if answers are lost then, neither it nor the position is written."""
-    monkeypatch.setattr(keyed_service, "MOST_SINCE_SNAPSHOT", 3)
-    service = world.service(faults=Faults(hold=lambda: True))
-    world.feed(0, 1)
-    settle(service)
-    assert world.answers() == []
-    world.feed(2)
-    settle(service)
-    assert [seq for seq, _ in world.answers()] == [0, 1, 2]
     producer = service._producer
     assert producer is not None
 
@@ -190,7 +163,7 @@ def test_in_a_flood_a_snapshot_is_waited_for(world: World, monkeypatch: pytest.M
         raise DeliveryFailed("lost")
 
     producer.flush = lose  # type: ignore[method-assign]
-    world.feed(3, 4, 5)
+    world.feed(0)
     with pytest.raises(DeliveryFailed):
         service.turn(0)
     assert world.snapshots() == []
