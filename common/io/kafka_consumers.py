@@ -174,8 +174,10 @@ class KafkaMember(KafkaReader):
         """Store where a successor starts: in the background, but before giving partitions away at once."""
         offsets = [self._place(topic, partition, offset) for topic, partition, offset in positions]
         try:
-            self._client.commit(offsets=offsets, asynchronous=not self._handing_over)
-            if not self._handing_over:
+            if self._handing_over:
+                self._client.commit(offsets=offsets, asynchronous=False)
+            else:
+                self._client.commit(offsets=offsets)
                 self._committing |= {place.partition: place.offset for place in offsets}
         except KafkaException as error:
             LOGGER.warning("positions not committed, a successor repeats: %s", error.args[0].str())
