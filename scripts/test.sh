@@ -5,4 +5,5 @@
 set -euo pipefail
 CDPATH='' cd "$(dirname "$0")/.."
 scripts/setup.sh dev
-exec "${CRYPTO_BOT_VENV:-.venv}/bin/python" -m pytest "$@"
+# Tests that share the one Docker engine keep to one worker.
+exec "${CRYPTO_BOT_VENV:-.venv}/bin/python" -m pytest ${TEST_LEVEL:+--dist=loadgroup} "$@"

@@ -28,7 +28,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     calls = [report for reports in terminalreporter.stats.values() for report in reports if getattr(report, "when", "") == "call"]
     if said := [str(value) for report in calls for name, value in report.user_properties if name == "says"]:
         terminalreporter.section("what was measured")
-        for line in said:
+        # A subtest's report carries what its test has said so far.
+        for line in dict.fromkeys(said):
             terminalreporter.write_line(line)
 
 

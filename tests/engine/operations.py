@@ -124,7 +124,7 @@ BREAKS = (
 def health_check_says_healthy(stack: Stack) -> None:
     """Every row of the running stack is well, from any folder; without -v the table has a line a group."""
     ran = script(stack, "health-check.sh", "--wait", "120", folder=Path("/"))
-    print(ran.stdout)  # noqa: T201  # what people see is part of the proof
+    stack.say(ran.stdout)
     status, rows = look(stack)
     assert status == 0
     assert len(rows) > 60
@@ -150,7 +150,7 @@ def _see(stack: Stack, broken: Break) -> None:
     finally:
         broken.mend(stack)
         script(stack, "health-check.sh", "--wait", "150", "--quiet")
-    print(f"{broken.row}: seen and mended in {time.monotonic() - started:.0f} s")  # noqa: T201  # as above
+    stack.say(f"{broken.row}: seen and mended in {time.monotonic() - started:.0f} s")
 
 
 # --- backup -----------------------------------------------------------------------------------------------------------
@@ -163,7 +163,7 @@ def a_backup_is_restored_into_empty_volumes(stack: Stack) -> None:
         before, last_mark = _what_lasts(stack), _newest_mark(stack)
         archive = script(stack, "backup.sh", "--directory", folder).stdout.strip()
         stack.compose("down", "--volumes", "--timeout", "20")
-        print(script(stack, "backup.sh", "restore", archive, folder=Path("/")).stderr)  # noqa: T201  # what people see is part of the proof
+        stack.say(script(stack, "backup.sh", "restore", archive, folder=Path("/")).stderr)
     # Without ingestion nothing moves.
     stack.compose("up", "--detach", "--wait", "--wait-timeout", "300", "--scale", "ingestion-service=0")
     assert eventually(lambda: _what_lasts(stack) == before, 60), (_what_lasts(stack), before)

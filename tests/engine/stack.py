@@ -7,9 +7,9 @@ import subprocess
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 
@@ -17,9 +17,12 @@ from scripts.env_examples import COMPOSE_VARIABLES
 from tests.repo.tree import ROOT
 
 PROJECT = "crypto-bot-test"
+#: Stacks share container names, so there is one at a time: their tests are one group, which `--dist=loadgroup` keeps on one worker.
+ONE_AT_A_TIME = pytest.mark.xdist_group("engine")
 REHEARSAL = ROOT.parent / "shared" / "rehearsal"
 #: Who gives orders to the test stack says this.
 CONTROL_TOKEN = "operations-on-a-test-stack"
+AnyStack = TypeVar("AnyStack", bound="Stack")
 PORTS = [name for name in COMPOSE_VARIABLES if name.endswith("_PORT")]
 
 
@@ -51,6 +54,23 @@ def require_engine() -> None:
         pytest.fail(f"a crypto-bot stack that these tests did not start is there ({', '.join(theirs)}): stop it with `docker compose down` first")
 
 
+def have_images(stack: "Stack") -> None:
+    """Have every image that the stack names: ours are built, the others stood in for where that can be done, else pulled by the engine."""
+    if (REHEARSAL / "images.sh").exists():
+        foreign = [name for name in stack.compose("config", "--images").split() if not name.startswith("crypto-bot-")]
+        run(REHEARSAL / "images.sh", "python:3.13-slim-trixie", "ghcr.io/astral-sh/uv:0.13.9", "caddy:2.11-alpine", *foreign, timeout_s=900)
+    run("scripts/docker-build.sh", timeout_s=1800)
+
+
+def carry_out(checks: Sequence[Callable[[AnyStack], None]], stack: AnyStack, subtests: pytest.Subtests) -> None:
+    """Do one check after the other on a stack; each counts for itself, and says how long it took."""
+    for check in checks:
+        started = time.monotonic()
+        with subtests.test(check.__name__):
+            check(stack)
+        stack.say(f"{check.__name__}: {time.monotonic() - started:.0f} s")
+
+
 def eventually(found: Callable[[], bool], within_s: float) -> bool:
     """Ask again and again until it is so; False when it is not in time."""
     give_up_at = time.monotonic() + within_s
@@ -64,7 +84,8 @@ def eventually(found: Callable[[], bool], within_s: float) -> bool:
 class Stack:
     """The base file alone, its simulator sped up."""
 
-    def __init__(self) -> None:
+    def __init__(self, record_property: Callable[[str, object], None]) -> None:
+        self._record = record_property
         self.ports = dict(zip(PORTS, _free_ports(len(PORTS)), strict=True))
         self.environment = {
             **{name: str(port) for name, port in self.ports.items()},
@@ -72,6 +93,10 @@ class Stack:
             "SIMULATOR_SPEED": "600",
             "CONTROL_TOKEN": CONTROL_TOKEN,
         }
+
+    def say(self, text: str) -> None:
+        """Tell people what was seen: figures are part of the proof."""
+        self._record("says", text)
 
     def compose(self, *arguments: str) -> str:
         """Run `docker compose` on this stack, with the files of development."""

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.engine.stack import REHEARSAL, Stack, eventually, require_engine, run
+from tests.engine.stack import ONE_AT_A_TIME, Stack, carry_out, eventually, have_images, require_engine, run
 from tests.repo.tree import ROOT
 
 OURS = ("ingestion", "kalman-filter", "garch-volatility", "execution", "risk-manager", "exchange-simulator", "streamlit", "tools", "gateway")
@@ -20,8 +20,8 @@ DEVELOPMENT = ("--file", "docker-compose.yml", "--file", "docker-compose.dev.yml
 class Deployed(Stack):
     """A copy of the checkout with a project and ports of its own."""
 
-    def __init__(self, folder: Path) -> None:
-        super().__init__()
+    def __init__(self, folder: Path, record_property: Callable[[str, object], None]) -> None:
+        super().__init__(record_property)
         self.folder = folder
         # Nobody gives one here: risk-manager's container makes its own.
         self.environment.pop("CONTROL_TOKEN", None)
@@ -56,14 +56,11 @@ class Deployed(Stack):
 
 
 @pytest.fixture
-def deployed(tmp_path: Path) -> Iterator[Deployed]:
+def deployed(tmp_path: Path, record_property: Callable[[str, object], None]) -> Iterator[Deployed]:
     """A fresh copy, taken down with its volumes at the end."""
     require_engine()
-    made = Deployed(tmp_path)
-    if (REHEARSAL / "images.sh").exists():
-        foreign = [name for name in made.compose("config", "--images").split() if not name.startswith("crypto-bot-")]
-        run(REHEARSAL / "images.sh", "python:3.13-slim-trixie", "ghcr.io/astral-sh/uv:0.13.9", "caddy:2.11-alpine", *foreign, timeout_s=900)
-    run("scripts/docker-build.sh", timeout_s=1800)
+    made = Deployed(tmp_path, record_property)
+    have_images(made)
     try:
         yield made
     finally:
@@ -76,7 +73,7 @@ def up_from_a_fresh_copy(deployed: Deployed) -> None:
     """One command makes the env file, starts everything and ends when all is healthy, with the addresses."""
     began = time.monotonic()
     ran = deployed.deploy("-e", "development", "up")
-    print(f"up after {time.monotonic() - began:.0f} s")  # noqa: T201  # the figure is part of the proof
+    deployed.say(f"up after {time.monotonic() - began:.0f} s")
     assert ran.returncode == 0
     assert (deployed.folder / ".env.dev").exists()
     assert f"http://localhost:{deployed.ports['STREAMLIT_PORT']}" in ran.stdout
@@ -176,8 +173,7 @@ CHECKS: tuple[Callable[[Deployed], None], ...] = (
 )
 
 
+@ONE_AT_A_TIME
 def test_deploying(deployed: Deployed, subtests: pytest.Subtests) -> None:
     """Up, looked at, halted, scaled, rolled back, down; each check counts for itself."""
-    for check in CHECKS:
-        with subtests.test(check.__name__):
-            check(deployed)
+    carry_out(CHECKS, deployed, subtests)

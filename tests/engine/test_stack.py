@@ -6,25 +6,22 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from tests.engine.operations import a_backup_is_restored_into_empty_volumes, each_broken_subject_is_the_one_bad_row, health_check_says_healthy
-from tests.engine.stack import REHEARSAL, Stack, eventually, require_engine, run
+from tests.engine.stack import ONE_AT_A_TIME, Stack, carry_out, eventually, have_images, require_engine
 from tests.repo.compose import PIPELINE
 
 GATEWAY_PORTS = ("INGESTION_PORT", "KALMAN_FILTER_PORT", "GARCH_VOLATILITY_PORT", "EXECUTION_PORT", "RISK_MANAGER_PORT")
 
 
 @pytest.fixture
-def stack() -> Iterator[Stack]:
+def stack(record_property: Callable[[str, object], None]) -> Iterator[Stack]:
     """The base file, up and healthy; taken down with its volumes at the end."""
     require_engine()
-    made = Stack()
-    if (REHEARSAL / "images.sh").exists():
-        foreign = [name for name in made.compose("config", "--images").split() if not name.startswith("crypto-bot-")]
-        run(REHEARSAL / "images.sh", "python:3.13-slim-trixie", "ghcr.io/astral-sh/uv:0.13.9", "caddy:2.11-alpine", *foreign, timeout_s=900)
-    run("scripts/docker-build.sh", timeout_s=1800)
+    made = Stack(record_property)
+    have_images(made)
     started = time.monotonic()
     try:
         made.compose("up", "--detach", "--wait", "--wait-timeout", "400")
-        print(f"healthy after {time.monotonic() - started:.0f} s")  # noqa: T201  # the figure is part of the proof
+        made.say(f"healthy after {time.monotonic() - started:.0f} s")
         yield made
     finally:
         made.compose("down", "--volumes", "--timeout", "20")
@@ -47,7 +44,7 @@ def it_trades_by_itself(stack: Stack) -> None:
 def it_fits_its_memory(stack: Stack) -> None:
     """While it trades all containers together use less than 4 GB."""
     used = stack.memory_bytes()
-    print(f"{used / 2**20:.0f} MiB in use")  # noqa: T201  # the figure is part of the proof
+    stack.say(f"{used / 2**20:.0f} MiB in use")
     assert used < 4 * 2**30
 
 
@@ -131,8 +128,7 @@ CHECKS: tuple[Callable[[Stack], None], ...] = (
 )
 
 
+@ONE_AT_A_TIME
 def test_the_stack(stack: Stack, subtests: pytest.Subtests) -> None:
     """Everything comes up, trades, is watched, scales, and goes on after a stop; each check counts for itself."""
-    for check in CHECKS:
-        with subtests.test(check.__name__):
-            check(stack)
+    carry_out(CHECKS, stack, subtests)
