@@ -24,19 +24,11 @@ set -euo pipefail
 called_from=$PWD
 CDPATH='' cd "$(dirname "$0")/.."
 # shellcheck source-path=SCRIPTDIR/..
+. scripts/lib/talk.sh
 . scripts/lib/compose.sh
+. scripts/lib/alone.sh
 
 environment='' directory=backups keep=7 metrics=yes yes='' command='' archive=''
-
-usage() { sed -n '2,/^set/{/^set/d;s/^# \{0,1\}//;p;}' scripts/backup.sh; }
-wrong() {
-    printf 'backup: %s; see --help\n' "$*" >&2
-    exit 2
-}
-fail() {
-    printf 'backup: %s\n' "$*" >&2
-    exit 1
-}
 
 parse() {
     while [ $# -gt 0 ]; do
@@ -138,7 +130,7 @@ confirm() {
     [ -z "$yes" ] || return 0
     [ -t 0 ] || fail "something is there that would be replaced: say --yes"
     printf 'Type yes to go on: ' >&2
-    read -r answer
+    read -r answer || answer=''
     [ "$answer" = yes ] || fail 'nothing was changed'
 }
 
@@ -146,6 +138,7 @@ restore() {
     local part
     work all verify <"$archive" || fail "$archive is not restored; nothing was changed"
     confirm
+    work_alone restore
     # The order path first, so that nothing is decided on what goes away.
     compose stop execution-service >/dev/null 2>&1 || true
     compose down >/dev/null 2>&1 || fail 'the stack could not be stopped; see docker compose ps'

@@ -26,12 +26,14 @@
 #   -y, --yes              asks nothing; needed without a terminal where an account changes or data may be lost
 #   -h, --help             says this
 #
-# Every deployment is written to var/deploy.log (or DEPLOY_LOG). Exit status: 0 done, 1 failed or refused, 2 wrong usage. Runs on the
-# bash 3.2 of macOS; needs Docker with Compose 2.24 or later, and nothing else.
+# Every deployment is written to var/deploy.log (or DEPLOY_LOG). While one is at work another one is refused. Exit status:
+# 0 done, 1 failed or refused, 2 wrong usage. Runs on the bash 3.2 of macOS; needs Docker with Compose 2.24 or later, and nothing else.
 set -euo pipefail
 called_from=$PWD
 CDPATH='' cd "$(dirname "$0")/.."
+. scripts/lib/talk.sh
 . scripts/lib/compose.sh
+. scripts/lib/alone.sh
 . scripts/lib/deploy-talk.sh
 . scripts/lib/deploy-audit.sh
 . scripts/lib/deploy-preflight.sh
@@ -45,8 +47,6 @@ CDPATH='' cd "$(dirname "$0")/.."
 . scripts/lib/deploy-control.sh
 
 environment='' command='' scale='' kafka_mode=kraft pair='' who='' timeout_s=300 dry_run='' assume_yes='' follow='' tail=100
-
-usage() { sed -n '2,/^set/{/^set/d;s/^# \{0,1\}//;p;}' scripts/deploy.sh; }
 
 # set_value OPTION VALUE: one of the options that have a value.
 set_value() {
@@ -87,7 +87,7 @@ parse() {
             --dry-run) dry_run=yes ;;
             -f | --follow) follow=--follow ;;
             -e | --environment | --scale | --kafka-mode | --pair | --who | --tail | --timeout)
-                [ $left -gt 0 ] && [ -n "$2" ] || wrong "$1 needs a value; see --help"
+                [ $left -gt 0 ] && [ -n "$2" ] || wrong "$1 needs a value"
                 set_value "$1" "$2"
                 left=$((left - 1))
                 shift
@@ -100,7 +100,7 @@ parse() {
                     shift
                 done
                 ;;
-            -*) wrong "$1: no such option; see --help" ;;
+            -*) wrong "$1: no such option" ;;
             *) if [ -z "$command" ]; then command=$1; else set -- "$@" "$1"; fi ;;
         esac
         shift
@@ -121,16 +121,17 @@ choose_files() {
 
 check_usage() {
     case "$command" in
-        '') wrong 'say what to do: up, down, restart, status, logs, build, backup, restore, halt, resume, flatten or config; see --help' ;;
-        up | down | status) [ $# = 0 ] || wrong "$command takes no arguments, and there is $1; see --help" ;;
+        '') wrong 'say what to do: up, down, restart, status, logs, build, backup, restore, halt, resume, flatten or config' ;;
+        up | down | status) [ $# = 0 ] || wrong "$command takes no arguments, and there is $1" ;;
         restart | logs | build | backup | restore | halt | resume | flatten | config) ;;
-        *) wrong "$command: no such command; see --help" ;;
+        *) wrong "$command: no such command" ;;
     esac
     [ "$command" = up ] || [ -z "$scale" ] || wrong "--scale goes with up"
     [ "$environment" != base ] || wrong "base: no such environment; there are: development, production"
 }
 
 run_command() {
+    case "$command$dry_run" in up | down | restart) work_alone "$command" ;; esac
     case "$command" in
         up) run_up ;;
         down) run_down ;;

@@ -14,19 +14,11 @@
 # Exit status: 0 done, 1 an image failed, 2 wrong usage. Runs on the bash 3.2 of macOS; needs Docker with BuildKit.
 set -euo pipefail
 CDPATH='' cd "$(dirname "$0")/.."
+# shellcheck source-path=SCRIPTDIR/..
+. scripts/lib/talk.sh
 
 ALL="ingestion kalman-filter garch-volatility execution risk-manager exchange-simulator streamlit tools gateway"
 services='' registry='' tag='' push='' platform='' cache=''
-
-usage() { sed -n '2,/^set/{/^set/d;s/^# \{0,1\}//;p;}' scripts/docker-build.sh; }
-wrong() {
-    printf 'docker-build: %s\n' "$*" >&2
-    exit 2
-}
-fail() {
-    printf 'docker-build: %s\n' "$*" >&2
-    exit 1
-}
 
 # add_service NAME: notes an image by its own or its service's name.
 add_service() {
@@ -47,7 +39,7 @@ parse() {
             --push) push=yes ;;
             --no-cache) cache=--no-cache ;;
             --service | --registry | --tag | --platform)
-                [ -n "${2:-}" ] || wrong "$1 needs a value; see --help"
+                [ -n "${2:-}" ] || wrong "$1 needs a value"
                 case "$1" in
                     --service) add_service "$2" ;;
                     --registry) registry=${2%/} ;;
@@ -56,7 +48,7 @@ parse() {
                 esac
                 shift
                 ;;
-            *) wrong "$1: no such option; see --help" ;;
+            *) wrong "$1: no such option" ;;
         esac
         shift
     done

@@ -21,15 +21,12 @@
 set -euo pipefail
 CDPATH='' cd "$(dirname "$0")/.."
 # shellcheck source-path=SCRIPTDIR/..
+. scripts/lib/talk.sh
 . scripts/lib/compose.sh
 
+# shellcheck disable=SC2034 # read by wrong: 1 and 2 are verdicts
+wrong_status=3
 environment='' wait_s=0 json='' quiet='' options=''
-
-usage() { sed -n '2,/^set/{/^set/d;s/^# \{0,1\}//;p;}' scripts/health-check.sh; }
-wrong() {
-    printf 'health-check: %s; see --help\n' "$*" >&2
-    exit 3
-}
 
 parse() {
     while [ $# -gt 0 ]; do

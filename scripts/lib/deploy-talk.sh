@@ -1,16 +1,6 @@
 # shellcheck shell=bash disable=SC2154
 # Sourced by deploy.sh: what it says, what it asks, and what it only pretends to do with --dry-run.
 
-wrong() {
-    printf 'deploy: %s\n' "$*" >&2
-    exit 2
-}
-
-fail() {
-    printf 'deploy: %s\n' "$*" >&2
-    exit 1
-}
-
 # change COMMAND...: does it; with --dry-run says so instead.
 change() {
     if [ -n "$dry_run" ]; then

@@ -1,6 +1,7 @@
 """A stand-in for docker that notes what it was asked and answers by rules."""
 
 import os
+import pty
 import stat
 import subprocess
 import sys
@@ -45,22 +46,46 @@ class StubDocker:
         file.write_text(text, encoding="utf-8")
         self._rules.insert(0, f"{status}|{file}|{pattern}\n")
 
-    def run(
-        self, *command: str | Path, folder: Path = ROOT, environment: Mapping[str, str] | None = None, stdin: str | None = None
-    ) -> subprocess.CompletedProcess[str]:
+    def hold(self, pattern: str) -> Path:
+        """Let whoever asks this wait for what is written to the named pipe that is returned."""
+        self.answer(pattern)
+        pipe = self.folder / f"answer-{len(self._rules) - 1}"
+        pipe.unlink()
+        os.mkfifo(pipe)
+        return pipe
+
+    def run(self, *command: str | Path, folder: Path = ROOT, environment: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
         """Run a command with the stand-in on its path, without a terminal."""
+        given = self._environment(environment)
+        return subprocess.run(command, cwd=folder, env=given, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=60)
+
+    def start(self, *command: str | Path) -> subprocess.Popen[str]:
+        """Have a command run meanwhile, unheard."""
+        nothing = subprocess.DEVNULL
+        return subprocess.Popen(command, cwd=ROOT, env=self._environment(), stdin=nothing, stdout=nothing, stderr=nothing, text=True)
+
+    def run_on_terminal(self, *command: str | Path, typed: str) -> subprocess.CompletedProcess[str]:
+        """Run a command at a terminal at which this is typed; what it says is read as ever."""
+        ours, its = pty.openpty()
+        try:
+            os.write(ours, typed.encode())
+            return subprocess.run(command, cwd=ROOT, env=self._environment(), stdin=its, capture_output=True, text=True, check=False, timeout=60)
+        finally:
+            os.close(ours)
+            os.close(its)
+
+    def _environment(self, more: Mapping[str, str] | None = None) -> dict[str, str]:
         (self.folder / "rules").write_text("".join(self._rules), encoding="utf-8")
-        given = {
+        return {
             "PATH": f"{self.folder}:{os.environ['PATH']}",
             "HOME": os.environ.get("HOME", "/"),
             "ROOT": str(ROOT),
             "PYTHON": sys.executable,
             "NOTES": str(self.folder / "notes"),
             "RULES": str(self.folder / "rules"),
-            **(environment or {}),
+            "DEPLOY_LOCK": str(self.folder / "lock"),
+            **(more or {}),
         }
-        streams = {"input": stdin} if stdin is not None else {"stdin": subprocess.DEVNULL}
-        return subprocess.run(command, cwd=folder, env=given, capture_output=True, text=True, check=False, timeout=60, **streams)
 
     @property
     def asked(self) -> list[str]:

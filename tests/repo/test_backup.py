@@ -127,6 +127,26 @@ def test_what_is_there_is_replaced_only_when_that_is_said(docker: StubDocker) ->
     assert backup(docker, "restore", archive, "--yes").returncode == 0
 
 
+@pytest.mark.parametrize(("typed", "status"), [("yes\n", 0), ("y\n", 1), ("no\n", 1), ("\n", 1), ("\x04", 1)], ids=["yes", "y", "no", "Enter", "end of input"])
+def test_a_terminal_is_asked_before_anything_is_replaced(docker: StubDocker, typed: str, status: int) -> None:
+    """Only the whole word goes on; else nothing is stopped."""
+    docker.answer(f"{WORK}there *", "execution/trading.db\n")
+    archive = docker.folder / "made" / old_archive(docker, 1)
+    ran = docker.run_on_terminal(SCRIPT, "--directory", str(archive.parent), "restore", str(archive), typed=typed)
+    assert (ran.returncode, "stop" in restores(docker)) == (status, status == 0)
+    assert ("backup: nothing was changed" in ran.stderr) == (status == 1)
+
+
+def test_a_restore_does_not_meet_a_deployment(docker: StubDocker) -> None:
+    """While another change of the stack is at work nothing is stopped or replaced."""
+    waits = docker.hold("* stop execution-service")
+    archive = docker.folder / "made" / old_archive(docker, 1)
+    with docker.start(SCRIPT, "restore", str(archive)) as first, waits.open("w", encoding="utf-8"):
+        second = backup(docker, "restore", str(archive))
+    assert (first.returncode, second.returncode, restores(docker).count("stop")) == (0, 1, 1)
+    assert "backup: restore by " in second.stderr
+
+
 def test_a_bad_archive_stops_nothing(docker: StubDocker) -> None:
     """What does not verify is not restored."""
     docker.answer(f"{WORK}verify *", "", 1)

@@ -1,98 +1,13 @@
 """scripts/deploy.sh against a stand-in for docker: what it refuses, asks, does in which order, and writes down."""
 
 import json
-import shutil
 import socket
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from tests.repo.stub_docker import StubDocker
+from tests.repo.deployment import COMPOSE, HEALTHY, SERVICES, Deployment
 from tests.repo.tree import ROOT
-
-COMPOSE = "compose --project-name crypto-bot -f docker-compose.yml -f docker-compose."
-SERVICES: dict[str, dict[str, Any]] = {
-    "kafka": {"image": "apache/kafka:4.3.1"},
-    "kalman-filter-service": {"image": "crypto-bot-kalman-filter:latest"},
-    "risk-manager-service": {"image": "crypto-bot-risk-manager:latest"},
-    "execution-service": {"image": "crypto-bot-execution:latest", "environment": {"ENABLE_PAPER_TRADING": "true"}},
-    "topics": {"image": "crypto-bot-tools:latest"},
-}
-ENGINE = "24000000000 /"
-HEALTHY = "".join(f"{name}|Up 5 seconds (healthy)\n" for name in SERVICES if name != "topics") + "topics|Exited (0) 4 seconds ago\n"
-
-
-class Deployment:
-    """A copy of what deploy.sh needs, with an engine that has everything and runs nothing."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder / "checkout"
-        (self.folder / "scripts").mkdir(parents=True)
-        for name in (
-            "scripts/deploy.sh",
-            "scripts/docker-build.sh",
-            "docker-compose.yml",
-            "docker-compose.dev.yml",
-            "docker-compose.prod.yml",
-            "env.dev.example",
-        ):
-            shutil.copy(ROOT / name, self.folder / name)
-        for name in ("scripts/lib", "scripts/operations", "docker", "monitoring"):
-            shutil.copytree(ROOT / name, self.folder / name, ignore=shutil.ignore_patterns("__pycache__"))
-        for path in [*(self.folder / "docker").rglob("*"), *(self.folder / "monitoring").rglob("*")]:
-            path.chmod(0o755)
-        for path in (self.folder / "docker", self.folder / "monitoring"):
-            path.chmod(0o755)
-        (folder / "bin").mkdir()
-        self.docker = StubDocker(folder / "bin")
-        self.docker.answer("info *", ENGINE)
-        self.docker.answer("compose version --short", "v2.24.0")
-        self.docker.answer("images *", "".join(f"{each['image']} sha256:new-{name}\n" for name, each in SERVICES.items()))
-        self.docker.answer("* config --services", "\n".join(SERVICES))
-        self.docker.answer("* config --hash *", "".join(f"{name} hash\n" for name in SERVICES))
-        self.configure(SERVICES)
-        self.docker.answer("*Label *service*Status*", HEALTHY)
-
-    def configure(self, services: dict[str, dict[str, Any]], **more: Any) -> None:
-        """Have Compose make this of the files."""
-        self.docker.answer("* config --format json", json.dumps({"services": services, **more}, indent=2))
-
-    def runs(self, environment: str = "dev", image: str = "sha256:old-", **settings: str) -> None:
-        """Have containers there, of these images."""
-        self.docker.answer("ps --all *config_files*", f"/x/docker-compose.yml,/x/docker-compose.{environment}.yml")
-        self.docker.answer("ps --all *{{.ID}}", "1 2 3")
-        lines = [
-            {
-                "labels": {"com.docker.compose.service": name, "com.docker.compose.config-hash": "hash"},
-                "image": f"{image}{name}",
-                "state": "running",
-                "environment": [f"{variable}={value}" for variable, value in settings.items()] or ["ENABLE_PAPER_TRADING=true"],
-            }
-            for name in SERVICES
-        ]
-        self.docker.answer("inspect *", "\n".join(map(json.dumps, lines)))
-
-    def judged(self, *lines: str) -> None:
-        """Spare the judging, which has tests of its own; this is its answer, fields apart by |."""
-        self.docker.answer("* tools python -m *", "".join(line.replace("|", "\037") + "\n" for line in lines))
-
-    def run(self, *arguments: str, stdin: str | None = None, **environment: str) -> Any:
-        """Run the script, from somewhere else."""
-        return self.docker.run(self.folder / "scripts" / "deploy.sh", *arguments, folder=self.folder.parent, stdin=stdin, environment=environment)
-
-    @property
-    def acts(self) -> list[str]:
-        """What docker was asked to change, without the files."""
-        words = (" up ", " stop ", " down", " restart ", " start ", "tag ", " exec ", "build ")
-        asked = [line for line in self.docker.asked if any(word in f" {line} " for word in words)]
-        return [(line.rpartition(".yml ")[2] or line).removeprefix("--progress quiet ") for line in asked]
-
-    @property
-    def audit(self) -> list[str]:
-        """The audit log, without time, user and revision."""
-        log = self.folder / "var" / "deploy.log"
-        return [" ".join(line.split()[3:]) for line in log.read_text(encoding="utf-8").splitlines()] if log.exists() else []
 
 
 @pytest.fixture
@@ -136,7 +51,7 @@ def test_dry_run_changes_nothing(deployment: Deployment) -> None:
     ran = deployment.run("--dry-run", "up")
     assert ran.returncode == 0
     assert "would run: docker compose up --detach --no-build" in ran.stdout
-    assert [each for each in deployment.acts if not each.startswith("exec ")] == []
+    assert deployment.changes == []
     assert not (deployment.folder / ".env.dev").exists()
     assert deployment.audit == []
 
@@ -147,9 +62,9 @@ def test_an_update_stops_the_order_path_first_and_keeps_the_images(deployment: D
     deployment.docker.answer("* exec -T execution-service *", "  ETHUSDT-BTCUSDT: 1.5 ETHUSDT, -0.07 BTCUSDT\n")
     ran = deployment.run("up")
     assert ran.returncode == 0
-    acts = [each for each in deployment.acts if not each.startswith("exec ")]
-    assert "tag sha256:old-execution-service crypto-bot-execution:previous" in acts
-    assert acts.index("stop execution-service") < acts.index("stop risk-manager-service") < acts.index("up --detach --no-build risk-manager-service")
+    changes = deployment.changes
+    assert "tag sha256:old-execution-service crypto-bot-execution:previous" in changes
+    assert changes.index("stop execution-service") < changes.index("stop risk-manager-service") < changes.index("up --detach --no-build risk-manager-service")
     assert "Warning: open positions, which nobody watches until execution is back:\n  ETHUSDT-BTCUSDT: 1.5" in ran.stderr
 
 
@@ -229,15 +144,9 @@ def test_one_environment_at_a_time(deployment: Deployment) -> None:
     assert (up.returncode, down.returncode, deployment.acts) == (1, 1, [])
 
 
-def production(deployment: Deployment) -> None:
-    """Have what production asks for."""
-    (deployment.folder / ".env.prod").touch()
-    deployment.configure(SERVICES)
-
-
 def test_production_goes_on_without_a_terminal(deployment: Deployment) -> None:
     """It shows what changes; nobody is there to be asked."""
-    production(deployment)
+    deployment.prepare_production()
     deployment.judged("change|recreate|execution-service (image)")
     ran = deployment.run("-e", "production", "up")
     assert (ran.returncode, ran.stderr) == (0, "")
@@ -246,12 +155,12 @@ def test_production_goes_on_without_a_terminal(deployment: Deployment) -> None:
 
 def test_another_account_needs_yes_without_a_terminal(deployment: Deployment) -> None:
     """Not by a changed line alone."""
-    production(deployment)
+    deployment.prepare_production()
     deployment.runs("prod", ENABLE_PAPER_TRADING="true", EXCHANGE="binance")
     ran = deployment.run("-e", "production", "up")
     assert ran.returncode == 1
     assert "the account changes (EXCHANGE: binance to default); there is no terminal to ask at: add --yes" in ran.stderr
-    assert [each for each in deployment.acts if not each.startswith("exec ")] == []
+    assert deployment.changes == []
     assert deployment.run("-e", "production", "up", "--yes").returncode == 0
 
 
@@ -259,7 +168,7 @@ def test_down_takes_the_order_path_first_and_keeps_volumes(deployment: Deploymen
     """No option removes volumes."""
     deployment.runs()
     assert deployment.run("down").returncode == 0
-    assert [each for each in deployment.acts if not each.startswith("exec ")] == [
+    assert deployment.changes == [
         "stop execution-service",
         "stop risk-manager-service",
         "down --remove-orphans",
@@ -271,7 +180,7 @@ def test_restart(deployment: Deployment) -> None:
     """All with the order path first and last, or the named ones."""
     deployment.runs()
     assert deployment.run("restart").returncode == 0
-    assert [each for each in deployment.acts if not each.startswith("exec ")] == [
+    assert deployment.changes == [
         "stop execution-service",
         "stop risk-manager-service",
         "restart kafka kalman-filter-service topics",
