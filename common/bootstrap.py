@@ -15,6 +15,8 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn, TypeVar
 
@@ -23,7 +25,7 @@ import msgspec
 
 from common.errors import ConfigurationError, TransportError
 from common.health import CONSUMED, PRODUCED, HealthMonitor, Limits
-from common.io import logs
+from common.io import logs, machine
 from common.io.http import HttpServer, common_routes, create_application, listen
 from common.io.kafka import KafkaTransport
 from common.io.kafka_security import security_settings
@@ -71,7 +73,7 @@ class Context:
     clock: WallClock
 
 
-def run(name: str, settings_type: type[S], build: Build[S], *, metrics: Sequence[Metric] = (), routes: Routes[S] | None = None) -> NoReturn:
+def run(name: str, settings_type: type[S], build: Build[S], *, metrics: Sequence[Metric] = COMMON_METRICS, routes: Routes[S] | None = None) -> NoReturn:
     """Run a service until it is told to stop; never returns.
 
     Parameters
@@ -83,7 +85,7 @@ def run(name: str, settings_type: type[S], build: Build[S], *, metrics: Sequence
     build
         Makes the service; raises ConfigurationError or TransportError when that cannot be.
     metrics
-        What it reports beyond `COMMON_METRICS`.
+        What it reports: `common.metrics.catalogue` of its own ones.
     routes
         Makes its own HTTP routes.
 
@@ -164,8 +166,11 @@ class Process:
         self._logger = logs.configure(name, settings.log_level, self._instance)
         redis = redis_client(settings.redis_url, settings.redis_password, settings.redis_ca_file)
         self._registry = Registry(redis, settings.redis_url, name, self._instance)
-        self._observer = PrometheusObserver((*COMMON_METRICS, *metrics), self._logger, self._registry.pair_state)
+        known = {"pair": [str(pair) for pair in settings.trading_pairs()], "symbol": settings.symbols}
+        self._observer = PrometheusObserver(metrics, self._logger, self._registry.pair_state, known)
         self._observer.gauge("crypto_bot_build_info", 1, service=name, version=VERSION, profile=settings.profile_in_use.value)
+        self._observer.gauge("crypto_bot_memory_limit_bytes", machine.memory_limit_bytes())
+        self._observer.gauge("crypto_bot_cpu_limit_cores", machine.cpu_limit_cores())
 
     def serve(self, build: Build[Any], routes: Routes[Any] | None) -> int:
         """Run to the end; returns the exit status of a clean end and does not return from any other."""
@@ -187,16 +192,27 @@ class Process:
             limits = limits_of(self._settings)
             runtime = Runtime(service, self._observer, limits, housekeeping=GarbageCollection(), on_end=self._stop.set)
             monitor = HealthMonitor(service, runtime.pulse, self._observer.total, limits, time.monotonic, transport.problem)
-            self._show(cleanup, listener, monitor, routes(service, self._settings) if routes else fastapi.APIRouter())
+            exposition = partial(self._exposition, getattr(service, "measure", None), transport)
+            self._show(cleanup, listener, monitor, exposition, routes(service, self._settings) if routes else fastapi.APIRouter())
             return self._drive(runtime, monitor)
 
-    def _show(self, cleanup: ExitStack, listener: socket.socket, monitor: HealthMonitor, router: fastapi.APIRouter) -> None:
+    def _show(self, cleanup: ExitStack, listener: socket.socket, monitor: HealthMonitor, exposition: Callable[[], bytes], router: fastapi.APIRouter) -> None:
         identity = {"service": self._name, "version": VERSION, "instance": self._instance}
-        server = HttpServer(create_application(common_routes(identity, monitor.report, self._observer.exposition, self._info), router), listener)
+        server = HttpServer(create_application(common_routes(identity, monitor.report, exposition, self._info), router), listener)
         server.start()
         cleanup.callback(server.stop)
         self._registry.start(self._observer, lambda: self._announcement(monitor))
         cleanup.callback(self._registry.stop)
+
+    def _exposition(self, measure: Callable[[Observer], None] | None, transport: Transport) -> bytes:
+        """All metrics; what costs something to know is measured only now that somebody asks."""
+        free, size = machine.disk_bytes(Path(self._settings.data_dir))
+        self._observer.gauge("crypto_bot_disk_free_bytes", free)
+        self._observer.gauge("crypto_bot_disk_size_bytes", size)
+        self._observer.gauge("crypto_bot_producer_queue_ratio", transport.queue_fill())
+        if measure:
+            measure(self._observer)
+        return self._observer.exposition()
 
     def _info(self) -> Mapping[str, Any]:
         return {"started_at": self._started_at, "pid": os.getpid(), "activity": self._activity(), "settings": msgspec.structs.asdict(self._settings)}
@@ -236,7 +252,10 @@ class Process:
         while not self._stop.wait(1.0):
             monitor.sample()
             runtime.watch()
-            self._observer.gauge("crypto_bot_ready", float(monitor.report().ready))
+            report = monitor.report()
+            self._observer.gauge("crypto_bot_ready", float(report.ready))
+            for name, check in report.checks.items():
+                self._observer.gauge("crypto_bot_check_passed", float(check.passed), check=name)
         self._observer.gauge("crypto_bot_ready", 0)
         cut_off_late_exit(self._logger)
         self._observer.log("INFO", "stopping", after=runtime.pulse.phase.value)

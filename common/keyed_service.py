@@ -163,6 +163,13 @@ class KeyedService(Generic[S]):
         reason = f"{labelled} of {len(slots)} pairs were rebuilt or lack inputs; /info says which" if labelled else ""
         return Health(ready=True, reason=reason, role="active" if slots else "idle", details=details)
 
+    def measure(self, _observer: Observer) -> None:
+        """Show every pair as it stands now. Called from other threads."""
+        if self._summary:
+            for partition in tuple(self._partitions.values()):
+                for slot in tuple(partition.pairs.values()):
+                    self._observer.pair_state(slot.pair, self._summary(slot.state))
+
     # GroupListener
 
     def on_assigned(self, partitions: Sequence[int]) -> Mapping[int, int]:

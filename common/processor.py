@@ -144,6 +144,10 @@ class Transport(Protocol):
         """What is wrong with the way to the broker, for people; empty while records arrive there. Called from other threads."""
         ...
 
+    def queue_fill(self) -> float:
+        """How full the fullest producer's queue is, 0 to 1. Called from other threads."""
+        ...
+
     def close(self) -> None:
         """Let go of everything."""
         ...
@@ -180,7 +184,11 @@ class Health(NamedTuple):
 
 
 class Service(Protocol):
-    """A service that advances by turns."""
+    """A service that advances by turns.
+
+    It may also have `measure(observer)`, called from another thread before metrics are read: it sets the gauges that follow from
+    the state at hand, so that no turn has to.
+    """
 
     name: str
 

@@ -1,7 +1,7 @@
-"""Write docs/api.md from the code: topics, messages, HTTP routes, metrics and settings; the example env files along with it.
+"""Write docs/api.md from the code: topics, messages, HTTP routes and settings; docs/metrics.md and the example env files along with it.
 
-python -m scripts.api_docs            write it
-python -m scripts.api_docs --check    status 1 when it is not current
+python -m scripts.api_docs            write them
+python -m scripts.api_docs --check    status 1 when one is not current
 """
 
 import argparse
@@ -18,36 +18,25 @@ from common.bootstrap import USUAL_PORTS
 from common.health import Report
 from common.io.http import common_routes, routes_of
 from common.message_help import fields_of, messages_of, parts_of, summary_of, tag_of
-from common.metrics import COMMON_METRICS, Metric
 from common.settings import Settings
 from common.settings_help import SettingHelp, settings_help
 from common.topics import ALL_TOPICS
-from scripts import env_examples
-from scripts.service_list import ROOT, module_of, packages, service_name, settings_type_of
+from scripts import env_examples, metric_docs
+from scripts.markdown import code, table
+from scripts.service_list import ROOT, packages, service_name, settings_type_of
 
 TARGET = ROOT / "docs" / "api.md"
 
 _INTRODUCTION = """# Reference
 
 Made from the code by `python -m scripts.api_docs`; a test fails when it is not current. Change the code, not this page.
+Metrics have [a page of their own](metrics.md).
 
 - [Topics](#topics)
 - [Messages](#messages)
 - [HTTP](#http)
-- [Metrics](#metrics)
 - [Settings](#settings)
 """
-
-
-def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Lay out a Markdown table."""
-    lines = [heads, ["---"] * len(heads), *rows]
-    return "\n".join("| " + " | ".join(str(cell).replace("|", "\\|").replace("\n", " ") for cell in line) + " |" for line in lines) + "\n"
-
-
-def code(text: str) -> str:
-    """Set a text as code, unless it is empty."""
-    return f"`{text}`" if text else ""
 
 
 # --- what there is ---------------------------------------------------------------------------------------------------
@@ -170,24 +159,6 @@ def _first_line(function: Callable[..., Any]) -> str:
     return (function.__doc__ or "").strip().split("\n")[0]
 
 
-def metrics_page() -> Iterator[str]:
-    """List the metrics."""
-    yield "## Metrics\n"
-    yield "On `/metrics` in Prometheus' text format, beside the process's own (`process_*`, `python_gc_*`).\n"
-    yield "### Every service\n"
-    yield _metrics(COMMON_METRICS)
-    for package in packages():
-        if module := module_of(package, "metrics"):
-            yield f"### {service_name(package)}\n"
-            yield _metrics(module.METRICS)
-
-
-def _metrics(metrics: Sequence[Metric]) -> str:
-    return table(
-        ("metric", "kind", "labels", "meaning"), [(code(metric.name), metric.kind.value, ", ".join(metric.labels), metric.meaning) for metric in metrics]
-    )
-
-
 def settings_page() -> Iterator[str]:
     """List the settings."""
     yield "## Settings\n"
@@ -210,7 +181,7 @@ def _settings(rows: Iterable[SettingHelp]) -> str:
 
 def document() -> str:
     """Make the whole page."""
-    pages = (topics_page, messages_page, http_page, metrics_page, settings_page)
+    pages = (topics_page, messages_page, http_page, settings_page)
     return _INTRODUCTION + "\n" + "\n".join(part for page in pages for part in page())
 
 
@@ -229,5 +200,5 @@ def main(arguments: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    # The example env files come from the same classes; one command keeps both.
-    sys.exit(max(main(sys.argv[1:]), env_examples.main(sys.argv[1:])))
+    # One command keeps all that comes from the code.
+    sys.exit(max(each(sys.argv[1:]) for each in (main, metric_docs.main, env_examples.main)))

@@ -15,6 +15,7 @@ from common.io.memory import Faults, MemoryBroker, MemoryTransport
 from common.io.metrics import RecordingObserver
 from common.keyed_service import KeyedService
 from common.messages import Message
+from common.pair_gauges import PairGauges
 from common.processor import Observer, Position, Service
 from common.rules import SymbolRules
 from common.settings import Market, load
@@ -26,6 +27,7 @@ from services.execution.edge import ExecutionService
 from services.execution.ledger import LEDGER_FILE, Ledger
 from services.execution.settings import ExecutionSettings
 from services.garch_volatility import worker
+from services.garch_volatility.metrics import GAUGES
 from services.garch_volatility.processor import GarchModel
 from services.garch_volatility.settings import GarchSettings
 from services.ingestion.processor import IngestionService
@@ -210,4 +212,5 @@ class Offline:
 
         settings = load(GarchSettings, self.environment)
         model = GarchModel(settings.parameters, settings.bar_interval_ns, InlineFits())
-        return KeyedService(GARCH, model, self.pairs, HEDGE_RATIOS, VOLATILITY_THRESHOLDS, GARCH_STATE, context.transport, context.observer, context.clock)
+        observer = PairGauges(context.observer, GAUGES)
+        return KeyedService(GARCH, model, self.pairs, HEDGE_RATIOS, VOLATILITY_THRESHOLDS, GARCH_STATE, context.transport, observer, context.clock)

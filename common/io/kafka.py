@@ -154,6 +154,10 @@ class KafkaTransport:
         waiting_s = max((producer.waiting_s() for producer in self._producers if not producer.closed), default=0.0)
         return f"nothing sent has been acknowledged for {waiting_s:.0f} s; is the broker away?" if waiting_s > PATIENCE_S else ""
 
+    def queue_fill(self) -> float:
+        """How full the fullest producer's queue is, 0 to 1. May be called from other threads."""
+        return max((producer.queue_fill() for producer in tuple(self._producers)), default=0.0)
+
     def close(self) -> None:
         """Close what is still open."""
         for consumer in self._consumers:

@@ -13,7 +13,7 @@ import confluent_kafka
 from confluent_kafka import KafkaError, KafkaException, Message
 
 from common.errors import DeliveryFailed, TransportError
-from common.io.kafka_settings import DELIVERY_TIMEOUT_MS, LOGGER, TRACE_HEADER, log_error
+from common.io.kafka_settings import DELIVERY_TIMEOUT_MS, LOGGER, QUEUE_RECORDS, TRACE_HEADER, log_error
 from common.io.limits import require_size
 from common.topics import Topic
 from common.trace import NO_TRACE, Trace
@@ -71,6 +71,10 @@ class KafkaProducer:
     def waiting_s(self) -> float:
         """How long records have waited since the last acknowledgement, by the last `serve`, s; 0 while none waits."""
         return time.monotonic() - self._moved_s if self._acknowledged < self._sent else 0.0
+
+    def queue_fill(self) -> float:
+        """How full the queue of records is that are not acknowledged, 0 to 1."""
+        return 0.0 if self.closed else len(self._client) / QUEUE_RECORDS
 
     def check(self) -> None:
         """Raise DeliveryFailed once a record was lost."""

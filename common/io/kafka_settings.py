@@ -12,6 +12,8 @@ LOGGER = logging.getLogger("common.io.kafka")
 TRACE_HEADER = "trace"
 #: A record that is not acknowledged by then ends the process; its restart replays.
 DELIVERY_TIMEOUT_MS = 120_000
+#: Most records of a producer that are not acknowledged; then `send` waits.
+QUEUE_RECORDS = 100_000
 
 _CONNECTION: dict[str, Any] = {
     "broker.address.family": "v4",
@@ -32,7 +34,7 @@ _PRODUCER: dict[str, Any] = {
     "delivery.timeout.ms": DELIVERY_TIMEOUT_MS,
     "request.timeout.ms": 5000,
     "partitioner": "murmur2_random",
-    "queue.buffering.max.messages": 100_000,
+    "queue.buffering.max.messages": QUEUE_RECORDS,
     "queue.buffering.max.kbytes": 65_536,
     # Above our own limit of a record, below the broker's of a batch.
     "message.max.bytes": 1_040_000,

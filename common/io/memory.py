@@ -328,6 +328,10 @@ class MemoryTransport:
         """Say that the broker is away."""
         return "the broker is away" if self.broker.away else ""
 
+    def queue_fill(self) -> float:
+        """Nothing ever waits."""
+        return 0.0
+
     def close(self) -> None:
         """Close what is still open."""
         for handle in self._handles:

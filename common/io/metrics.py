@@ -2,19 +2,20 @@
 
 import threading
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, GCCollector, Histogram, ProcessCollector, disable_created_metrics, generate_latest
 from prometheus_client.metrics import MetricWrapperBase
 
-from common.metrics import Metric, MetricKind
+from common.metrics import PROBLEM_LEVELS, PROBLEMS_LOGGED, Metric, MetricKind
 
 Labels = tuple[tuple[str, str], ...]
 PairStateSink = Callable[[str, Mapping[str, Any]], None]
 
 _NO_LABELS: Mapping[str, str] = MappingProxyType({})
+_NO_VALUES: Mapping[str, Collection[str]] = MappingProxyType({})
 
 
 class LogWriter(Protocol):
@@ -47,13 +48,18 @@ class Catalogue:
 class _Children(dict[tuple[Any, ...], Callable[[float], None]]):
     """Bound `inc`, `set` or `observe` by name and labels as given; resolved once, then one dictionary look-up."""
 
-    def __init__(self, catalogue: Catalogue, kind: MetricKind, method: str, registry: CollectorRegistry) -> None:
+    def __init__(self, catalogue: Catalogue, kind: MetricKind, method: str, registry: CollectorRegistry, known: Mapping[str, Collection[str]]) -> None:
         super().__init__()
         self._catalogue, self._kind, self._method = catalogue, kind, method
         self.families = {metric.name: _family(metric, registry) for metric in catalogue.metrics.values() if metric.kind is kind}
+        # Touched, so that it is there from the start: what is first seen at 1 has not grown, for Prometheus.
         for name in self.families:
-            if not catalogue.metrics[name].labels:
-                self[name,]  # Touched, so that it is there from the start.
+            metric = catalogue.metrics[name]
+            if not metric.labels:
+                self[name,]
+            elif kind is not MetricKind.GAUGE:  # Zero would be a statement about a pair.
+                for labels in metric.known(known):
+                    self[name, *labels]
 
     def __missing__(self, key: tuple[Any, ...]) -> Callable[[float], None]:
         name, *labels = key
@@ -73,17 +79,20 @@ def _family(metric: Metric, registry: CollectorRegistry) -> MetricWrapperBase:
 
 
 class PrometheusObserver:
-    """Reports to Prometheus, the log and the registry's cache of pair states."""
+    """Reports to Prometheus, the log and the registry's cache of pair states.
 
-    def __init__(self, metrics: Sequence[Metric], logger: LogWriter, pair_states: PairStateSink) -> None:
+    `known` are values of labels that the settings tell, such as the pairs: their counters are there from the start, at 0.
+    """
+
+    def __init__(self, metrics: Sequence[Metric], logger: LogWriter, pair_states: PairStateSink, known: Mapping[str, Collection[str]] = _NO_VALUES) -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self._registry = CollectorRegistry()
         ProcessCollector(registry=self._registry)
         GCCollector(registry=self._registry)
         catalogue = Catalogue(metrics)
-        self._counters = _Children(catalogue, MetricKind.COUNTER, "inc", self._registry)
-        self._gauges = _Children(catalogue, MetricKind.GAUGE, "set", self._registry)
-        self._histograms = _Children(catalogue, MetricKind.HISTOGRAM, "observe", self._registry)
+        self._counters = _Children(catalogue, MetricKind.COUNTER, "inc", self._registry, known)
+        self._gauges = _Children(catalogue, MetricKind.GAUGE, "set", self._registry, known)
+        self._histograms = _Children(catalogue, MetricKind.HISTOGRAM, "observe", self._registry, known)
         self._logger = logger
         self._pair_states = pair_states
 
@@ -100,7 +109,9 @@ class PrometheusObserver:
         self._histograms[name, *labels.items()](value)
 
     def log(self, level: str, event: str, **fields: Any) -> None:
-        """Write a log line."""
+        """Write a log line; one that reports a problem is counted."""
+        if level in PROBLEM_LEVELS and PROBLEMS_LOGGED in self._counters.families:
+            self.count(PROBLEMS_LOGGED, level=level)
         self._logger.log(level, event, **fields)
 
     def pair_state(self, pair: str, state: Mapping[str, Any]) -> None:

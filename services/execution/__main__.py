@@ -2,8 +2,8 @@
 
 from common.bootstrap import run
 from services.execution.edge import NAME, build, routes
-from services.execution.metrics import METRICS
+from services.execution.metrics import CATALOGUE
 from services.execution.settings import ExecutionSettings
 
 if __name__ == "__main__":
-    run(NAME, ExecutionSettings, build, metrics=METRICS, routes=routes)
+    run(NAME, ExecutionSettings, build, metrics=CATALOGUE, routes=routes)

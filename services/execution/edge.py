@@ -20,7 +20,7 @@ from common.processor import Consumer, Health, Observer, Output, Producer, Recor
 from common.rules import SymbolRules
 from common.settings import require_writable
 from common.topics import COMMANDS, DEAD_LETTERS, EXECUTIONS, HEDGE_RATIOS, RISK_SIGNALS, Topic
-from services.execution import views
+from services.execution import gauges, views
 from services.execution.committed import Committed
 from services.execution.engine import Engine
 from services.execution.hold import Held
@@ -28,6 +28,7 @@ from services.execution.latency import HopLatency
 from services.execution.ledger import LEDGER_FILE, Batch, Ledger
 from services.execution.offsets import Brake, Offsets
 from services.execution.params import params_of
+from services.execution.quality import ExecutionQuality
 from services.execution.reporting import report
 from services.execution.set_aside import DeadLetterShare
 from services.execution.settings import ExecutionSettings
@@ -75,7 +76,7 @@ class ExecutionService:
         self._settings, self._transport, self._observer, self._clock = settings, transport, observer, clock
         self._rules, self._ledger = rules, ledger
         self._decoders: dict[Topic, Decoder[Any]] = {topic: decoder_of(topic) for topic in _INPUTS}
-        self.latency = HopLatency()
+        self.latency, self._quality = HopLatency(), ExecutionQuality(observer)
         self._orders: dict[str, OrderEvent] = {}
         self._batch = Batch()
         self._progress: dict[str, int] = {}
@@ -169,6 +170,11 @@ class ExecutionService:
     def health(self) -> Health:
         """What the snapshot says."""
         return self.snapshot.health()
+
+    def measure(self, observer: Observer) -> None:
+        """Set the gauges of the pairs, which only the ledger's writer does. Called from other threads."""
+        if self.snapshot.role == ACTIVE:
+            gauges.measure(observer, self.snapshot.params, self.snapshot.states)
 
     def _stand_by(self, timeout_s: float) -> int:
         if self._become_active():
@@ -276,6 +282,9 @@ class ExecutionService:
                 hops = self.latency.add(trace, now_ns)
         for hop, duration_ns in hops:
             self._observer.observe("crypto_bot_hop_seconds", duration_ns / NANOSECONDS, hop=hop)
+        for outputs, tick in self._engine.acted:
+            self._quality.note(outputs, tick)
+        self._engine.acted.clear()
         self._unreported_ticks += len(self._engine.decided_traces)
         self._engine.decided_traces.clear()
         self._progress.update(self._engine.decided)

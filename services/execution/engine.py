@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from common.errors import InvalidRecord
 from common.market import Pair
-from common.messages import PORTFOLIO, Command, Execution, Feed, HedgeRatio, HedgeRatioClose, RiskSignal, StopCause
+from common.messages import PORTFOLIO, Command, Execution, Feed, HedgeRatio, HedgeRatioClose, RiskSignal, StopCause, Tick
 from common.plausible import require_books, require_estimate, require_marks, require_signal
 from common.trace import NO_TRACE, Trace
 from services.execution import processor
@@ -46,6 +46,8 @@ class Engine:
         self.outputs: list[tuple[Sequence[Execution], Trace]] = []
         #: Of each tick that was decided.
         self.decided_traces: list[Trace] = []
+        #: Ticks that brought something about, and what.
+        self.acted: list[tuple[Sequence[Execution], Tick]] = []
         #: The last seq that was decided, by pair.
         self.decided: dict[str, int] = {}
         #: Records that had to wait for a risk signal beyond the turn that read them.
@@ -234,12 +236,15 @@ class Engine:
 
     def _step(self, pair: str, held: Held, signal: RiskSignal | None) -> None:
         before, message = self.states[pair], held.message
-        self._apply(pair, processor.step(self.params[pair], before, message, signal), held.trace)
+        result = processor.step(self.params[pair], before, message, signal)
+        self._apply(pair, result, held.trace)
         seq = self.states[pair].last_seq
         self.decided[pair] = seq
         self.gaps += seq > before.last_seq + 1 and before.last_seq >= 0
         if isinstance(message, HedgeRatio):
             self.decided_traces.append(held.trace)
+            if result[1]:
+                self.acted.append((result[1], message.tick))
 
     def _apply(self, pair: str, result: tuple[PairState, Sequence[Execution]], trace: Trace = NO_TRACE) -> None:
         self.states[pair], outputs = result

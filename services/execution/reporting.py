@@ -19,12 +19,15 @@ def _count(observer: Observer, output: Execution) -> None:
         case Mark():
             observer.gauge("crypto_bot_equity_usd", float(output.equity_usd), pair=pair)
             observer.gauge("crypto_bot_gross_exposure_usd", float(output.gross_exposure_usd), pair=pair)
+            if output.blocking_gate:
+                observer.count("crypto_bot_entries_blocked_total", pair=pair, gate=output.blocking_gate)
         case Decision():
             observer.count("crypto_bot_decisions_total", pair=pair, action=output.action)
         case OrderEvent():
             observer.count("crypto_bot_orders_total", pair=pair, status=output.status)
         case Fill():
             observer.count("crypto_bot_fills_total", pair=pair)
+            observer.count("crypto_bot_traded_usd_total", float(output.quantity * output.price), pair=pair)
         case RoundTrip():
             observer.count("crypto_bot_round_trips_total", pair=pair)
             observer.count("crypto_bot_unhedged_usd_seconds_total", float(output.unhedged_usd_seconds), pair=pair)

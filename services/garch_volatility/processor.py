@@ -153,6 +153,7 @@ class GarchModel:
                 "fitted": state.volatility.model is VolatilityModel.GARCH,
                 "model_age_bars": _age(state),
                 "innovation_deviation_bps": math.sqrt(level_variance(state.volatility)) * 1e4,
+                "autocorrelation": state.volatility.phi,
                 "half_life_bars": half_life_bars(state.volatility.phi),
             }
         return values

@@ -2,7 +2,7 @@
 
 from common import bootstrap
 from services.ingestion.edge import WebSocketSource
-from services.ingestion.metrics import METRICS
+from services.ingestion.metrics import CATALOGUE
 from services.ingestion.processor import IngestionService
 from services.ingestion.settings import IngestionSettings
 
@@ -13,4 +13,4 @@ def _build(settings: IngestionSettings, context: bootstrap.Context) -> Ingestion
 
 
 if __name__ == "__main__":
-    bootstrap.run(IngestionService.name, IngestionSettings, _build, metrics=METRICS)
+    bootstrap.run(IngestionService.name, IngestionSettings, _build, metrics=CATALOGUE)

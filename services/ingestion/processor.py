@@ -1,5 +1,6 @@
 """The ingestion service: frames in, ticks and bar closes out, bounded by what execution has decided."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -119,6 +120,15 @@ class IngestionService:
         waiting_for = str(status["waiting_for"])
         ready = bool(status["connected"]) and not waiting_for
         return Health(ready=ready, reason=waiting_for, details=details)
+
+    def measure(self, observer: Observer) -> None:
+        """Set what only wall time moves. Called from other threads."""
+        observer.gauge("crypto_bot_feed_ended", bool(self._details.get("ended")))
+        for name, stream in self._source.status()["streams"].items():
+            symbol, _, kind = name.partition("@")
+            if kind == "bookTicker":
+                age_ms = stream["last_event_age_ms"]
+                observer.gauge("crypto_bot_book_age_seconds", math.inf if age_ms is None else age_ms / 1e3, symbol=symbol.upper())
 
     def _running(self) -> tuple[Ingestor, Producer]:
         if self._ingestor is None or self._producer is None:

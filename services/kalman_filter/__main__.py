@@ -2,8 +2,8 @@
 
 from common.bootstrap import run
 from services.kalman_filter.edge import NAME, build
-from services.kalman_filter.metrics import METRICS
+from services.kalman_filter.metrics import CATALOGUE
 from services.kalman_filter.settings import KalmanSettings
 
 if __name__ == "__main__":
-    run(NAME, KalmanSettings, build, metrics=METRICS)
+    run(NAME, KalmanSettings, build, metrics=CATALOGUE)

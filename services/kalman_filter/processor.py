@@ -1,5 +1,6 @@
 """The filter as a model of one pair: ticks and bar closes in, hedge ratios out."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -96,10 +97,11 @@ class KalmanModel:
         values: dict[str, Any] = {"bar": state.bar, "status": status_of(state), "reason": state.reason, "warm_up_bars": state.warm_up.bars}
         if state.filter:
             values |= {"alpha": state.filter.alpha, "beta": state.filter.beta, "resets": state.filter.resets}
+            values |= {"beta_deviation": math.sqrt(state.filter.beta_variance)}
             if state.last_tick:
                 prediction = evaluate(state.filter, *_log_prices(state.last_tick))
                 scale = (prediction.parameter_variance + state.filter.noise_variance) ** 0.5
-                values |= {"innovation": prediction.innovation, "innovation_z": prediction.innovation / scale}
+                values |= {"innovation": prediction.innovation, "innovation_z": prediction.innovation / scale, "innovation_bps": prediction.innovation * 1e4}
         return values
 
     def _on_tick(self, state: KalmanState, tick: Tick) -> tuple[KalmanState, Sequence[Message]]:

@@ -2,7 +2,7 @@
 
 from common.bootstrap import Context, run
 from services.risk_manager.edge import RiskManagerService, routes
-from services.risk_manager.metrics import METRICS
+from services.risk_manager.metrics import CATALOGUE
 from services.risk_manager.settings import RiskSettings
 
 
@@ -12,4 +12,4 @@ def build(settings: RiskSettings, context: Context) -> RiskManagerService:
 
 
 if __name__ == "__main__":
-    run(RiskManagerService.name, RiskSettings, build, metrics=METRICS, routes=routes)
+    run(RiskManagerService.name, RiskSettings, build, metrics=CATALOGUE, routes=routes)

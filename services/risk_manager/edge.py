@@ -24,7 +24,7 @@ from services.risk_manager.places import Places
 from services.risk_manager.portfolio import BarKey, key_of
 from services.risk_manager.recorded import Recorded
 from services.risk_manager.recovery import COMMANDS_PARTITION, newest_command_id, open_reader
-from services.risk_manager.reporting import report_state, report_step
+from services.risk_manager.reporting import Reporter
 from services.risk_manager.settings import RiskSettings
 from services.risk_manager.state import RiskState, drop_reason, oldest_mark
 from services.risk_manager.store import RiskStore
@@ -62,7 +62,7 @@ class RiskManagerService:
         self._params = msgspec.structs.replace(settings.params, recorded=recorded)
         self._synchronous = synchronous
         self._transport = transport
-        self._observer = observer
+        self._observer, self._reporter = observer, Reporter(observer)
         self._clock = clock
         self._thresholds: Decoder[Thresholds] = decoder_of(VOLATILITY_THRESHOLDS)
         self._executions: Decoder[ExecutionMessage] = decoder_of(EXECUTIONS)
@@ -195,7 +195,7 @@ class RiskManagerService:
         before = self._known_state()
         self._state, signals = step(self._params, before, message)
         self._outputs += [(Output(RISK_SIGNALS, signal.pair, signal), trace) for signal in signals]
-        report_step(self._observer, before, self._state, signals)
+        self._reporter.step(before, self._state, signals)
 
     # Live: marks that do not come
 
@@ -281,7 +281,7 @@ class RiskManagerService:
         for partition in range(self._transport.partitions(RISK_SIGNALS)):
             producer.send(RISK_SIGNALS, "", heartbeat, partition=partition)
         self._observer.gauge("crypto_bot_consumer_lag_records", consumer.lag())
-        report_state(self._observer, self._known_state())
+        self._reporter.state(self._known_state())
 
     def _started(self) -> tuple[Consumer, Producer]:
         if self._consumer is None or self._producer is None:

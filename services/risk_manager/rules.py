@@ -154,6 +154,9 @@ RULES = (
     Rule("changepoint", changepoint),
 )
 
+#: Those about one pair's data and models.
+PAIR_RULES = frozenset({"bar-status", "model-status", "model-age", "changepoint"})
+
 
 def evaluate(limits: Limits, evidence: Evidence) -> tuple[RuleResult, ...]:
     """Every rule's result; a halt that a rule holds in force is at least its verdict."""

@@ -9,7 +9,7 @@ from fastapi import APIRouter
 from common import bootstrap
 from common.errors import ConfigurationError, DeliveryFailed, TransportError
 from common.io.memory import MemoryBroker, MemoryTransport
-from common.metrics import Metric, MetricKind
+from common.metrics import COMMON_METRICS, Metric, MetricKind
 from common.processor import Health, Service, Transport
 from common.settings import Secret, Settings, setting
 
@@ -88,4 +88,4 @@ def connect(settings: Settings, name: str, instance: str) -> Transport:
 if __name__ == "__main__":
     bootstrap.connect = connect
     bootstrap.STOP_TIMEOUT_S = float(os.environ.get("STOP_TIMEOUT_S", "5"))
-    bootstrap.run("example-service", ExampleSettings, build, metrics=METRICS, routes=routes)
+    bootstrap.run("example-service", ExampleSettings, build, metrics=(*COMMON_METRICS, *METRICS), routes=routes)

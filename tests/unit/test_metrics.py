@@ -133,3 +133,39 @@ def test_common_metrics_follow_the_naming_rules() -> None:
         assert metric.name.endswith("_total") is (metric.kind is MetricKind.COUNTER)
         assert metric.kind is not MetricKind.HISTOGRAM or metric.name.endswith("_seconds")
         assert metric.meaning
+
+
+def test_known_labels_are_there_from_the_start() -> None:
+    """Counters show every known combination of labels at 0, gauges none, and a label whose values are not known shows nothing."""
+    metrics = (
+        Metric("bot_fills_total", MetricKind.COUNTER, "fills", ("pair", "side"), values={"side": ("BUY", "SELL")}),
+        Metric("bot_z", MetricKind.GAUGE, "z", ("pair",)),
+        Metric("bot_open_total", MetricKind.COUNTER, "open", ("pair", "anything")),
+    )
+    text = PrometheusObserver(metrics, Log(), lambda _pair, _state: None, {"pair": ("A-B", "C-B")}).exposition().decode()
+    for pair in ("A-B", "C-B"):
+        for side in ("BUY", "SELL"):
+            assert f'bot_fills_total{{pair="{pair}",side="{side}"}} 0.0\n' in text
+    assert "\nbot_z{" not in text
+    assert "\nbot_open_total{" not in text
+
+
+def test_lines_that_report_a_problem_are_counted() -> None:
+    """Warnings and worse, by level; the rest is only written."""
+    log = Log()
+    observer = PrometheusObserver(COMMON_METRICS, log, lambda _pair, _state: None)
+    for level in ("INFO", "WARNING", "ERROR", "ERROR"):
+        observer.log(level, "something")
+    text = observer.exposition().decode()
+    counted = [line for line in text.splitlines() if line.startswith("crypto_bot_problems_logged_total{")]
+    assert [line.rpartition("{")[2] for line in counted] == ['level="WARNING"} 1.0', 'level="ERROR"} 2.0', 'level="CRITICAL"} 0.0']
+    assert len(log.lines) == 4
+
+
+@pytest.mark.parametrize(
+    ("name", "unit"),
+    [("bot_age_seconds", "s"), ("bot_unhedged_usd_seconds_total", "USD x s"), ("bot_fills_total", "1"), ("bot_slippage_bps", "bps"), ("bot_z", "1")],
+)
+def test_the_name_says_the_unit(name: str, unit: str) -> None:
+    """The longest ending that is a unit counts."""
+    assert Metric(name, MetricKind.GAUGE, "x").unit == unit

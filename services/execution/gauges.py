@@ -1,0 +1,68 @@
+"""What follows from the pairs' states for those who watch; measured when somebody asks, so that no tick pays for it."""
+
+import math
+from collections.abc import Mapping
+from decimal import Decimal
+
+from common.market import Leg
+from common.messages import PositionState
+from common.processor import Observer
+from services.execution import strategy
+from services.execution.account import value
+from services.execution.metrics import PROFIT_PARTS, THRESHOLDS
+from services.execution.state import PairState, Params
+
+_STATES = tuple(PositionState)
+
+
+def measure(observer: Observer, params: Mapping[str, Params], states: Mapping[str, PairState]) -> None:
+    """Set every gauge that follows from a pair's state."""
+    for pair, state in states.items():
+        _money(observer, pair, state)
+        _position(observer, pair, params[pair], state)
+        _thresholds(observer, pair, state)
+        _entry(observer, pair, params[pair], state)
+
+
+def _money(observer: Observer, pair: str, state: PairState) -> None:
+    account = state.account
+    worth = value(account, state.hedge.tick if state.hedge else None)
+    amounts = (account.realised_usd, worth.unrealised_usd, account.fees_usd, account.funding_usd)
+    for part, amount in zip(PROFIT_PARTS, amounts, strict=True):
+        observer.gauge("crypto_bot_pnl_usd", float(amount), pair=pair, part=part)
+    observer.gauge("crypto_bot_pnl_net_usd", float(account.wallet_usd - account.starting_usd), pair=pair)
+    observer.gauge("crypto_bot_starting_equity_usd", float(account.starting_usd), pair=pair)
+
+
+def _position(observer: Observer, pair: str, params: Params, state: PairState) -> None:
+    observer.gauge("crypto_bot_position_state", _STATES.index(state.position.state), pair=pair)
+    for leg in Leg:
+        quantity = float(state.account.holding(leg).quantity)
+        price = strategy.mid(state.hedge.tick.quote(leg)) if state.hedge else math.nan
+        observer.gauge("crypto_bot_position_usd", quantity * price if quantity else 0.0, pair=pair, leg=leg.value)
+    observer.gauge("crypto_bot_open_unhedged_usd_seconds", float(state.position.unhedged_usd_seconds), pair=pair)
+    budget = params.max_position_usd / 2 * Decimal(params.unhedged_ns) / 10**9
+    observer.gauge("crypto_bot_unhedged_budget_usd_seconds", float(budget), pair=pair)
+
+
+def _thresholds(observer: Observer, pair: str, state: PairState) -> None:
+    known = state.risk.thresholds if state.risk else None
+    levels = (known.entry_z, known.exit_z, known.stop_z) if known else (math.nan,) * len(THRESHOLDS)
+    for threshold, level in zip(THRESHOLDS, levels, strict=True):
+        observer.gauge("crypto_bot_threshold_z", level, pair=pair, threshold=threshold)
+    observer.gauge("crypto_bot_expected_edge_bps", known.expected_edge_bps if known else math.nan, pair=pair)
+    observer.gauge("crypto_bot_cost_bps", known.cost_bps if known else math.nan, pair=pair)
+
+
+def _entry(observer: Observer, pair: str, params: Params, state: PairState) -> None:
+    """Show what an entry would meet at the last tick."""
+    hedge = state.hedge
+    signal = strategy.standardise(hedge, state.risk) if hedge else None
+    z = signal.z if signal else math.nan
+    observer.gauge("crypto_bot_z", z, pair=pair)
+    distance = max(0.0, state.risk.thresholds.entry_z - abs(z)) if signal and state.risk else math.nan
+    observer.gauge("crypto_bot_entry_distance_z", distance, pair=pair)
+    observer.gauge("crypto_bot_leg_age_seconds", hedge.tick.oldest_leg_age_ns() / 1e9 if hedge else math.nan, pair=pair)
+    at = strategy.look(params, state, hedge, signal) if hedge else None
+    for name, gate in strategy.GATES:
+        observer.gauge("crypto_bot_gate_passed", float(gate(at).passed) if at else math.nan, pair=pair, gate=name)
