@@ -5,12 +5,11 @@ import os
 import subprocess
 import tempfile
 import time
-import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tests.engine.stack import CONTROL_TOKEN, Stack, eventually
+from tests.engine.stack import CONTROL_TOKEN, IN_FULL, Stack, eventually
 from tests.repo.tree import ROOT
 
 
@@ -42,7 +41,7 @@ class Break(NamedTuple):
     mend: Callable[[Stack], object]
     #: Rows that must be seen to follow from it.
     follows: tuple[str, ...] = ()
-    #: The others are for a run by hand: HEALTH_BREAKS=all.
+    #: The others are for a run by hand: ENGINE_TESTS=all.
     quick: bool = True
 
 
@@ -68,8 +67,8 @@ def _in_container(service: str, *command: str) -> Callable[[Stack], object]:
     return lambda stack: stack.compose("exec", "-T", service, *command)
 
 
-def _signal(service: str, module: str, number: str) -> Callable[[Stack], object]:
-    """Stop or continue the process itself, so that its container still looks well for a while."""
+def signal_process(service: str, module: str, number: str) -> Callable[[Stack], object]:
+    """Stop, continue or end the process itself, so that its container still looks well for a while."""
     find = f"for p in /proc/[0-9]*; do if tr '\\0' ' ' <$p/cmdline 2>/dev/null | grep -q '^python -m {module}'; then kill -{number} ${{p#/proc/}}; fi; done"
     return _in_container(service, "bash", "-c", find)
 
@@ -89,8 +88,8 @@ BREAKS = (
         "replica garch-volatility-service-1",
         2,
         "does not answer",
-        _signal("garch-volatility-service", "services.garch_volatility", "STOP"),
-        _signal("garch-volatility-service", "services.garch_volatility", "CONT"),
+        signal_process("garch-volatility-service", "services.garch_volatility", "STOP"),
+        signal_process("garch-volatility-service", "services.garch_volatility", "CONT"),
         ("lag garch-volatility-service-1",),
     ),
     Break(
@@ -134,7 +133,7 @@ def health_check_says_healthy(stack: Stack) -> None:
 def each_broken_subject_is_the_one_bad_row(stack: Stack) -> None:
     """One after the other is broken: exactly its row is a fault, with the reason; what needs it follows; once mended all is well."""
     for each in BREAKS:
-        if each.quick or os.environ.get("HEALTH_BREAKS") == "all":
+        if each.quick or IN_FULL:
             _see(stack, each)
 
 
@@ -176,10 +175,7 @@ def _hold_something(stack: Stack) -> None:
     """Have a position and a halt, a database of Grafana's and a moment without ticks, so that nothing moves while it is compared."""
     eventually(lambda: any(each["state"] != "IDLE" for each in (stack.get("EXECUTION_PORT", "/positions") or {}).get("positions", ())), 60)
     stack.compose("stop", "--timeout", "20", "ingestion-service")
-    body = json.dumps({"pair": "portfolio", "who": "test", "why": "a backup must keep it"}).encode()
-    address = f"http://127.0.0.1:{stack.ports['RISK_MANAGER_PORT']}/halt"
-    headers = {"Authorization": f"Bearer {CONTROL_TOKEN}", "Content-Type": "application/json"}
-    urllib.request.urlopen(urllib.request.Request(address, body, headers), timeout=10).close()
+    assert stack.command("halt", CONTROL_TOKEN, "a backup must keep it") == 200
     _grafana(stack, "made = sqlite3.connect('/volumes/grafana/kept.db'); made.execute('CREATE TABLE IF NOT EXISTS kept AS SELECT 42 AS value'); made.commit()")
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import socket
 import subprocess
 import time
@@ -13,17 +14,19 @@ from typing import Any, TypeVar
 
 import pytest
 
-from scripts.env_examples import COMPOSE_VARIABLES
+from scripts.env_examples import COMPOSE_VARIABLES, PRODUCTION_VARIABLES
 from tests.repo.tree import ROOT
 
 PROJECT = "crypto-bot-test"
 #: Stacks share container names, so there is one at a time: their tests are one group, which `--dist=loadgroup` keeps on one worker.
 ONE_AT_A_TIME = pytest.mark.xdist_group("engine")
+#: Also what takes longer than a change may wait for, or needs more of a machine: by hand, ENGINE_TESTS=all.
+IN_FULL = os.environ.get("ENGINE_TESTS") == "all"
 REHEARSAL = ROOT.parent / "shared" / "rehearsal"
 #: Who gives orders to the test stack says this.
 CONTROL_TOKEN = "operations-on-a-test-stack"
 AnyStack = TypeVar("AnyStack", bound="Stack")
-PORTS = [name for name in COMPOSE_VARIABLES if name.endswith("_PORT")]
+PORTS = [name for name in (*COMPOSE_VARIABLES, *PRODUCTION_VARIABLES) if name.endswith("_PORT")]
 
 
 def run(*command: str | Path, environment: Mapping[str, str] | None = None, timeout_s: float = 600.0) -> str:
@@ -39,6 +42,11 @@ def answers(*command: str) -> bool:
         return subprocess.run(command, capture_output=True, check=False, timeout=60).returncode == 0
     except (OSError, subprocess.TimeoutExpired):
         return False
+
+
+def compose_words() -> list[tuple[str, ...]]:
+    """The names that Compose has here: the plugin's and, where it is there, the older one."""
+    return [("docker", "compose"), *([("docker-compose",)] if shutil.which("docker-compose") else [])]
 
 
 def require_engine() -> None:
@@ -86,7 +94,7 @@ class Stack:
 
     def __init__(self, record_property: Callable[[str, object], None]) -> None:
         self._record = record_property
-        self.ports = dict(zip(PORTS, _free_ports(len(PORTS)), strict=True))
+        self.ports = dict(zip(PORTS, free_ports(len(PORTS)), strict=True))
         self.environment = {
             **{name: str(port) for name, port in self.ports.items()},
             "COMPOSE_PROJECT_NAME": PROJECT,
@@ -110,6 +118,23 @@ class Stack:
         except (urllib.error.URLError, OSError, ValueError):
             return None
 
+    def command(self, kind: str, token: str, why: str) -> int:
+        """Give risk-manager an order for the whole portfolio; the status of its answer."""
+        body = json.dumps({"pair": "portfolio", "who": "test", "why": why}).encode()
+        headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+        request = urllib.request.Request(f"http://127.0.0.1:{self.ports['RISK_MANAGER_PORT']}/{kind}", body, headers)
+        try:
+            with urllib.request.urlopen(request, timeout=10) as response:
+                return int(response.status)
+        except urllib.error.HTTPError as error:
+            return error.code
+
+    def containers(self, service: str = "") -> list[str]:
+        """All containers, or the running ones of a service, by their ids."""
+        project = ("--filter", f"label=com.docker.compose.project={PROJECT}")
+        which = ("--filter", f"label=com.docker.compose.service={service}") if service else ("--all",)
+        return run("docker", "ps", "--quiet", *project, *which).split()
+
     def metric(self, query: str) -> list[dict[str, Any]]:
         """What Prometheus knows."""
         answer = self.get("PROMETHEUS_PORT", f"/api/v1/query?query={urllib.request.quote(query)}")  # type: ignore[attr-defined]
@@ -129,7 +154,8 @@ def _bytes(text: str) -> float:
     raise ValueError(f"{text!r} is no amount of memory")
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
+    """Ports that nobody listens on now."""
     sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
     ports = [each.getsockname()[1] for each in sockets]
     for each in sockets:

@@ -1,8 +1,7 @@
 """scripts/deploy.sh on a real engine, from a fresh copy of the checkout, as a user runs it."""
 
+import itertools
 import json
-import os
-import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -10,49 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.engine.stack import ONE_AT_A_TIME, Stack, carry_out, eventually, have_images, require_engine, run
-from tests.repo.tree import ROOT
+from tests.engine.books import the_books_balance
+from tests.engine.deployed import Deployed, started_at
+from tests.engine.recovery import each_killed_process_comes_back
+from tests.engine.replicas import pairs_by_replica
+from tests.engine.stack import ONE_AT_A_TIME, PROJECT, carry_out, eventually, have_images, require_engine, run
 
 OURS = ("ingestion", "kalman-filter", "garch-volatility", "execution", "risk-manager", "exchange-simulator", "streamlit", "tools", "gateway")
+SYMBOLS = ("BTCUSDT", "ETHUSDT", "ADAUSDT", "BNBUSDT", "LTCUSDT", "SOLUSDT", "XRPUSDT")
 DEVELOPMENT = ("--file", "docker-compose.yml", "--file", "docker-compose.dev.yml")
-
-
-class Deployed(Stack):
-    """A copy of the checkout with a project and ports of its own."""
-
-    def __init__(self, folder: Path, record_property: Callable[[str, object], None]) -> None:
-        super().__init__(record_property)
-        self.folder = folder
-        # Nobody gives one here: risk-manager's container makes its own.
-        self.environment.pop("CONTROL_TOKEN", None)
-        left_out = shutil.ignore_patterns(".git", ".venv*", ".env*", ".*_cache", ".hypothesis", "__pycache__", "var", "secrets", "backups", "tests", "shared")
-        shutil.copytree(ROOT, folder, ignore=left_out, dirs_exist_ok=True)
-
-    def call(self, *command: str, **environment: str) -> subprocess.CompletedProcess[str]:
-        """Run a command in the copy, without a terminal; what it says is part of the proof."""
-        given = {**os.environ, **self.environment, **environment}
-        ran = subprocess.run(command, cwd=self.folder, env=given, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=900)
-        print(f"$ {' '.join(command)} -> {ran.returncode}\n{ran.stdout[:3000]}{ran.stderr}")  # noqa: T201
-        return ran
-
-    def deploy(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-        """Run the script."""
-        return self.call("scripts/deploy.sh", *arguments, **environment)
-
-    def image_of(self, service: str) -> str:
-        """The image that the first container of a service was made from, by its id."""
-        container = run("docker", "ps", "--quiet", *self.label(service)).split()[0]
-        return run("docker", "inspect", "--format", "{{.Image}}", container).strip()
-
-    def started_at(self, service: str) -> str:
-        """When the first container of a service was started."""
-        container = run("docker", "ps", "--quiet", *self.label(service)).split()[0]
-        return run("docker", "inspect", "--format", "{{.State.StartedAt}}", container).strip()
-
-    def label(self, service: str) -> tuple[str, ...]:
-        """The filters for a service's containers."""
-        project = self.environment["COMPOSE_PROJECT_NAME"]
-        return ("--filter", f"label=com.docker.compose.project={project}", "--filter", f"label=com.docker.compose.service={service}")
 
 
 @pytest.fixture
@@ -60,6 +25,7 @@ def deployed(tmp_path: Path, record_property: Callable[[str, object], None]) -> 
     """A fresh copy, taken down with its volumes at the end."""
     require_engine()
     made = Deployed(tmp_path, record_property)
+    made.environment["SYMBOLS"] = ",".join(SYMBOLS)
     have_images(made)
     try:
         yield made
@@ -125,14 +91,31 @@ def an_operator_halts_and_resumes(deployed: Deployed) -> None:
     assert "halt portfolio by tester, why: for a test" in log
 
 
+def all_is_restarted(deployed: Deployed) -> None:
+    """Every container was started anew, and all is healthy."""
+    before = {container: started_at(container) for container in deployed.containers()}
+    assert deployed.deploy("restart").returncode == 0
+    assert not [container for container, at in before.items() if started_at(container) == at]
+
+
 def scaling_leaves_the_order_path_alone(deployed: Deployed) -> None:
-    """Three filters, and execution goes on as it was."""
+    """Three filters, each with a pair of its own of seven symbols, and execution goes on as it was."""
     before = deployed.started_at("execution-service")
     ran = deployed.deploy("up", "--scale", "kalman-filter-service=3")
     assert ran.returncode == 0
     assert "kalman-filter-service (1 to 3)" in ran.stdout
-    assert len(run("docker", "ps", "--quiet", *deployed.label("kalman-filter-service")).split()) == 3
     assert deployed.started_at("execution-service") == before
+    owned = pairs_by_replica(deployed, "kalman-filter-service")
+    assert len(owned) == 3
+    assert all(owned.values()), owned
+    assert sorted(itertools.chain(*owned.values())) == sorted(f"{symbol}-{SYMBOLS[0]}" for symbol in SYMBOLS[1:])
+
+
+def an_operator_flattens(deployed: Deployed) -> None:
+    """All positions are closed and none is opened until it is lifted."""
+    assert deployed.deploy("flatten", "for a test").returncode == 0
+    assert eventually(lambda: "none is open" in deployed.deploy("status").stdout, 60)
+    assert deployed.deploy("resume", "the test is over").returncode == 0
 
 
 def a_broken_image_is_rolled_back(deployed: Deployed) -> None:
@@ -144,7 +127,7 @@ def a_broken_image_is_rolled_back(deployed: Deployed) -> None:
     recipe.mkdir()
     (recipe / "Dockerfile").write_text('FROM crypto-bot-execution:latest\nCMD ["false"]\n', encoding="utf-8")
     run("docker", "build", "--quiet", "--tag", "crypto-bot-execution:broken", str(recipe))
-    ran = deployed.deploy("up", "--timeout", "45", IMAGE_TAG="broken")
+    ran = deployed.deploy("up", "--timeout", "30", IMAGE_TAG="broken")
     assert ran.returncode == 1
     assert "execution-service is not healthy" in ran.stderr
     assert "rolled back: the previous images run and are healthy" in ran.stderr
@@ -155,9 +138,8 @@ def a_broken_image_is_rolled_back(deployed: Deployed) -> None:
 def down_keeps_the_volumes(deployed: Deployed) -> None:
     """No container is left, and no volume is gone."""
     assert deployed.deploy("down").returncode == 0
-    project = f"label=com.docker.compose.project={deployed.environment['COMPOSE_PROJECT_NAME']}"
-    assert run("docker", "ps", "--all", "--quiet", "--filter", project) == ""
-    assert "development-execution" in run("docker", "volume", "ls", "--filter", project)
+    assert deployed.containers() == []
+    assert "development-execution" in run("docker", "volume", "ls", "--filter", f"label=com.docker.compose.project={PROJECT}")
 
 
 #: In this order, on one deployment.
@@ -167,7 +149,11 @@ CHECKS: tuple[Callable[[Deployed], None], ...] = (
     config_is_that_of_plain_compose,
     status_and_logs_tell_how_it_is,
     an_operator_halts_and_resumes,
+    all_is_restarted,
     scaling_leaves_the_order_path_alone,
+    each_killed_process_comes_back,
+    the_books_balance,
+    an_operator_flattens,
     a_broken_image_is_rolled_back,
     down_keeps_the_volumes,
 )
@@ -175,5 +161,5 @@ CHECKS: tuple[Callable[[Deployed], None], ...] = (
 
 @ONE_AT_A_TIME
 def test_deploying(deployed: Deployed, subtests: pytest.Subtests) -> None:
-    """Up, looked at, halted, scaled, rolled back, down; each check counts for itself."""
+    """Up, looked at, halted, restarted, scaled, killed, flattened, rolled back, down; each check counts for itself."""
     carry_out(CHECKS, deployed, subtests)
