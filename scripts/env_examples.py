@@ -9,6 +9,7 @@ import re
 import sys
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 from common.settings import Settings
@@ -39,8 +40,9 @@ COMPOSE_VARIABLES: Mapping[str, tuple[str, str]] = {
     "IMAGE_REGISTRY": ("", "registry that our images come from, such as registry.example.com/hft; none: built here"),
     "IMAGE_TAG": ("latest", "tag of our images"),
 }
+DEVELOPMENT_VARIABLES: Mapping[str, tuple[str, str]] = {"SECRETS_DIR": ("./secrets", "folder of the secrets, one file each")}
 PRODUCTION_VARIABLES: Mapping[str, tuple[str, str]] = {
-    "SECRETS_DIR": ("./secrets", "folder of the secrets, one file each"),
+    **DEVELOPMENT_VARIABLES,
     "PUBLIC_DOMAIN": ("localhost", "domain under which grafana, kafka-ui and dashboard have TLS names"),
     "TLS_BIND_ADDRESS": ("127.0.0.1", "address that the TLS names are published on; 0.0.0.0 for all"),
     "TLS_PORT": ("443", "port of the TLS names"),
@@ -67,7 +69,7 @@ EXAMPLES = (
         "Settings of development. It works without: what begins with # shows the default. Paper trading on recorded klines, no keys; "
         "EXCHANGE=binance turns it to Binance's live data, still on paper and without keys.",
         {"LOG_LEVEL": "DEBUG", "SYMBOLS": "BTCUSDT,ETHUSDT", "BINANCE_TESTNET": "true", "ENABLE_PAPER_TRADING": "true", "MAX_POSITION_SIZE": "1000"},
-        COMPOSE_VARIABLES,
+        {**COMPOSE_VARIABLES, **DEVELOPMENT_VARIABLES},
     ),
     Example(
         "env.prod.example",
@@ -140,7 +142,7 @@ def example_text(example: Example) -> str:
         if variable.readers[0] != section:
             section = variable.readers[0]
             lines += ["", f"# --- {section} ".ljust(WIDTH, "-")]
-        lines += _entry(name, variable, defaults, example.values)
+        lines += _entry(name, variable, defaults, example)
     lines += ["", "# --- set by the images, not here ".ljust(WIDTH, "-"), *_comment(", ".join(SET_BY_IMAGES))]
     lines += ["", "# --- of the Compose files: from the shell or a file .env, not from here ".ljust(WIDTH, "-")]
     for name, (default, meaning) in example.compose.items():
@@ -148,15 +150,17 @@ def example_text(example: Example) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _entry(name: str, variable: Variable, defaults: Mapping[str, str], values: Mapping[str, str]) -> Iterator[str]:
+def _entry(name: str, variable: Variable, defaults: Mapping[str, str], example: Example) -> Iterator[str]:
     row, default = variable.help, defaults.get(name, variable.help.default)
     readers = f" [{', '.join(variable.readers)}]" if len(variable.readers) > 1 else ""
     yield ""
     yield from _comment(f"{row.meaning}; {row.rule}; default: {default or 'none'}{readers}")
     if is_secret(variable):
-        file = defaults.get(f"{name}_FILE", "")
-        yield from _comment(f"Better in a file: a value here shows in `docker inspect`. {name}_FILE: {file or 'path of that file'}")
-    yield f"{name}={values[name]}" if name in values else f"#{name}={default}"
+        file = defaults.get(f"{name}_FILE", f"/run/secrets/{name.lower()}")
+        mounted = example.target == ".env.dev" or f"{name}_FILE" in defaults
+        where = f"is {Path(file).name} in SECRETS_DIR" + ("" if mounted else ", once docker-compose.prod.yml mounts it to its readers")
+        yield from _comment(f"Better in a file: a value here shows in `docker inspect`. {name}_FILE={file} {where}")
+    yield f"{name}={example.values[name]}" if name in example.values else f"#{name}={default}"
 
 
 def _comment(text: str) -> list[str]:

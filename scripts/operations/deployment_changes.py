@@ -9,7 +9,7 @@ from scripts.operations.deployment_facts import Container, Facts, environment_of
 BESIDE_THE_ORDER_PATH = {"streamlit", "gateway", "kafka-ui", "prometheus", "alertmanager", "grafana"}
 ONE_SHOT = {"topics"}
 #: What says whose money is traded where; a different value is another account.
-ACCOUNT = ("EXCHANGE", "BINANCE_MARKET", "BINANCE_TESTNET", "ENABLE_PAPER_TRADING", "BINANCE_API_KEY")
+ACCOUNT = ("EXCHANGE", "BINANCE_MARKET", "BINANCE_TESTNET", "ENABLE_PAPER_TRADING", "LIVE_TRADING_CONFIRM", "BINANCE_API_KEY", "BINANCE_API_KEY_FILE")
 OURS = "crypto-bot-"
 
 

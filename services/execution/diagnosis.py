@@ -138,7 +138,7 @@ def decisions_of(rows: Sequence[Mapping[str, Any]]) -> Finding:
 def limits_of(settings: ExecutionSettings) -> Finding:
     """What execution itself keeps to; risk-manager's own limits come with its signals."""
     names = ("max_position_size", "starting_equity_usd", "cost_margin", "advisory_gates", "max_leg_age_ms", "unhedged_seconds", "time_stop_bars")
-    shown = {name: getattr(settings, name) for name in (*names, "cool_down_bars", "paper_latency_ms", "max_signal_wait_ms")}
+    shown = {name: getattr(settings, name) for name in (*names, "max_hedge_error", "cool_down_bars", "paper_latency_ms", "max_signal_wait_ms")}
     listed = {name: list(value) if isinstance(value, tuple) else str(value) for name, value in shown.items()}
     mode = "paper" if settings.enable_paper_trading else "orders to the venue"
     text = f"{mode}, at most {settings.max_position_size} USD gross a pair"

@@ -35,6 +35,7 @@ def params_of(settings: ExecutionSettings, rules: Mapping[str, SymbolRules]) -> 
             time_stop_half_lives=settings.time_stop_half_lives,
             time_stop_bars=settings.time_stop_bars,
             advisory_gates=frozenset(settings.advisory_gates),
+            max_hedge_error=settings.max_hedge_error,
             shorts_allowed=not spot or borrows,
             borrow_bps_per_day=settings.borrow_bps_per_day if spot and borrows else ZERO,
         )

@@ -4,7 +4,7 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Annotated
 
-from common.settings import Exchange, Market, Settings, setting
+from common.settings import Exchange, Market, Secret, Settings, setting
 
 _BINANCE_URLS = {
     Market.FUTURES: "https://fapi.binance.com",
@@ -27,6 +27,11 @@ class ExecutionSettings(Settings, frozen=True, kw_only=True):
 
     enable_paper_trading: Annotated[bool, setting("paper trading; orders to a venue are not there yet", "true")] = True
     binance_testnet: Annotated[bool, setting("orders to a venue go to Binance's testnet; on paper it does not matter", "true")] = True
+    live_trading_confirm: Annotated[
+        str, setting("name of the account whose real money orders may move; needed besides ENABLE_PAPER_TRADING=false and BINANCE_TESTNET=false", "main")
+    ] = ""
+    binance_api_key: Annotated[Secret, setting("key of the account that orders are for; unused on paper", "see BINANCE_API_KEY_FILE")] = Secret("")
+    binance_api_secret: Annotated[Secret, setting("secret of that key; unused on paper", "see BINANCE_API_SECRET_FILE")] = Secret("")
     binance_rest_url: Annotated[
         str,
         setting(
@@ -39,6 +44,9 @@ class ExecutionSettings(Settings, frozen=True, kw_only=True):
     max_position_size: Annotated[Decimal, setting("largest gross notional of a pair, USD", "10000", gt=0)] = Decimal(10_000)
     cost_margin: Annotated[float, setting("an entry's expected edge must be at least this many times its cost", "1.5", ge=0)] = 1.5
     advisory_gates: Annotated[tuple[str, ...], setting("gates that are reported and do not block, comma separated; only `cost` may be", "cost")] = ()
+    max_hedge_error: Annotated[
+        float, setting("largest share of an entry's gross notional that rounding to the venue's steps may leave without a hedge", "0.02", gt=0, le=1)
+    ] = 0.02
     cool_down_bars: Annotated[int, setting("bars without an entry after a position has closed", "5", ge=0)] = 5
     time_stop_half_lives: Annotated[float, setting("longest time in a position, half-lives of the spread where known", "2", gt=0)] = 2.0
     time_stop_bars: Annotated[int, setting("longest time in a position where the half-life is not known, bars", "120", ge=1)] = 120
@@ -52,14 +60,25 @@ class ExecutionSettings(Settings, frozen=True, kw_only=True):
 
     def problems(self) -> list[str]:
         """Adds the rules of trading."""
-        found = Settings.problems(self)
-        if not self.enable_paper_trading:
-            found.append("ENABLE_PAPER_TRADING='false': orders to a test or live venue are not there yet, only paper trading is; set ENABLE_PAPER_TRADING=true")
+        found = Settings.problems(self) + self._account_problems()
         found += [
             f"ADVISORY_GATES: {name!r} must block; only {', '.join(MAY_BE_ADVISORY)} may be advisory"
             for name in self.advisory_gates
             if name not in MAY_BE_ADVISORY
         ]
+        return found
+
+    def _account_problems(self) -> list[str]:
+        """Whose money would be traded, said more than once."""
+        found = []
+        if not self.enable_paper_trading:
+            found.append("ENABLE_PAPER_TRADING='false': orders to a test or live venue are not there yet, only paper trading is; set ENABLE_PAPER_TRADING=true")
+            if not self.binance_testnet and not self.live_trading_confirm:
+                found.append(
+                    "LIVE_TRADING_CONFIRM: nothing names the account whose real money BINANCE_TESTNET='false' would trade; set ENABLE_PAPER_TRADING=true"
+                )
+        if bool(self.binance_api_key) != bool(self.binance_api_secret):
+            found.append("BINANCE_API_KEY, BINANCE_API_SECRET: one is of no use without the other; set both, each also as a file by _FILE, or none")
         return found
 
     @property

@@ -48,6 +48,8 @@ class Params:
     time_stop_half_lives: float
     time_stop_bars: int
     advisory_gates: frozenset[str]
+    #: Largest share of an entry's gross notional that rounding may leave without a hedge.
+    max_hedge_error: float
     #: Whether a leg may be sold that is not held.
     shorts_allowed: bool
     #: What a short costs a day where it is borrowed; 0 where funding settles it.

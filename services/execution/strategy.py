@@ -29,6 +29,8 @@ ENTRY_ORDERS = 2
 #: A position is cut once it is worth this many times MAX_POSITION_SIZE: prices move after an entry, and cutting every
 #: position that gains a little notional would pay fees for nothing.
 GROWTH_MARGIN = 1.25
+#: Share of the gross that is kept back where a step of x matters: prices that moved before the hedge shall not cost it one.
+ROOM_FOR_MOVES = Decimal("0.005")
 
 
 class Signal(NamedTuple):
@@ -135,20 +137,50 @@ def gross_usd(params: Params, risk: Risk | None) -> Decimal:
 
 
 def size(at: Look) -> Size:
-    """Quantities that spread the gross over both legs: 1 part of y to |beta| parts of x, at the asks and rounded towards less."""
-    if at.signal is None:
+    """Quantities that spread the gross over both legs: 1 part of y to |beta| parts of x, at the asks and rounded towards less.
+
+    Where x's steps are so coarse that too much would stay without a hedge, y is made smaller, to fit a whole number of them.
+    """
+    if at.signal is None or not at.signal.beta:
         return Size(ZERO, ZERO)
-    beta = abs(at.signal.beta)
-    y_usd = float(gross_usd(at.params, at.risk)) / (1 + beta)
-    y = round_quantity(y_usd / float(at.tick.y.ask), at.params.y_rules)
-    return Size(y, round_quantity(beta * y_usd / float(at.tick.x.ask), at.params.x_rules))
+    beta, params, tick = abs(at.signal.beta), at.params, at.tick
+    gross = gross_usd(params, at.risk)
+    kept = gross * (1 - ROOM_FOR_MOVES)
+    y_usd = float(gross) / (1 + beta)
+    if hedge_error(_hedged(at, beta, y_usd, kept), beta, tick) > params.max_hedge_error:
+        x = round_quantity(beta * float(kept) / (1 + beta) / float(tick.x.ask), params.x_rules)
+        y_usd = min(y_usd, float(x) * mid(tick.x) / beta)
+    return _hedged(at, beta, y_usd, gross)
+
+
+def _hedged(at: Look, beta: float, y_usd: float, gross: Decimal) -> Size:
+    """So much of y, and the hedge that it would get at these books."""
+    ask = at.tick.y.ask
+    y = round_quantity(y_usd / float(ask), at.params.y_rules)
+    return Size(y, _hedge_of(at.params, beta, gross, y * ask, at.tick.x))
+
+
+def hedge_error(quantities: Size, beta: float, tick: Tick) -> float:
+    """Share of the gross notional that has no hedge: |beta y - x| / (y + x) at mid prices."""
+    y_usd, x_usd = float(quantities.y) * mid(tick.y), float(quantities.x) * mid(tick.x)
+    gross = y_usd + x_usd
+    return abs(beta * y_usd - x_usd) / gross if gross else 0.0
 
 
 def hedge_quantity(params: Params, frozen: Terms, y_cost_usd: Decimal, quote: Quote) -> Decimal:
-    """Quantity of x for what y cost: beta times its notional, and no more than the entry's gross leaves."""
-    wanted = frozen.beta * float(y_cost_usd) / mid(quote)
-    affordable = float(frozen.notional_usd - y_cost_usd) / float(quote.ask)
-    return round_quantity(max(0.0, min(wanted, affordable)), params.x_rules)
+    """Quantity of x for what y cost."""
+    return _hedge_of(params, frozen.beta, frozen.notional_usd, y_cost_usd, quote)
+
+
+def _hedge_of(params: Params, beta: float, notional_usd: Decimal, y_cost_usd: Decimal, quote: Quote) -> Decimal:
+    """Beta times y's notional, and no more than the entry's gross leaves; where a step less leaves too much bare, the nearest step."""
+    wanted = beta * float(y_cost_usd) / mid(quote)
+    affordable = max(0.0, float(notional_usd - y_cost_usd) / float(quote.ask))
+    less = round_quantity(min(wanted, affordable), params.x_rules)
+    bare_usd = (wanted - float(less)) * mid(quote)
+    if bare_usd <= params.max_hedge_error * float(y_cost_usd) * (1 + beta):
+        return less
+    return round_quantity(min(wanted + float(params.x_rules.quantity_step) / 2, affordable), params.x_rules)
 
 
 def terms(at: Look, signal: Signal, risk: Risk) -> Terms:
@@ -329,6 +361,14 @@ def _minimums(at: Look) -> Measured:
     return Measured(found is None, found or f"y {quantities.y}, x {quantities.x}", "both legs accepted")
 
 
+def _hedge_error(at: Look) -> Measured:
+    """What the steps of both symbols leave without a hedge, as a share of the gross."""
+    if at.signal is None:
+        return _NO_SIGNAL
+    error = hedge_error(size(at), abs(at.signal.beta), at.tick)
+    return Measured(error <= at.params.max_hedge_error, error, at.params.max_hedge_error)
+
+
 def _text(value: object) -> str:
     if isinstance(value, tuple):
         return ", ".join(map(_text, value))
@@ -355,4 +395,5 @@ GATES: tuple[tuple[str, Callable[[Look], Measured]], ...] = (
     ("orders-allowed", _orders_allowed),
     ("cool-down", _cool_down),
     ("minimums", _minimums),
+    ("hedge-error", _hedge_error),
 )

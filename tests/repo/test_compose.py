@@ -147,7 +147,7 @@ def test_what_is_run_by_hand_stays_within_its_environment(folder: Path) -> None:
             each = made["services"][service]
             assert each["profiles"] == ["tools"]
             assert (each["read_only"], each["cap_drop"], each["restart"]) == (True, ["ALL"], "no")
-        volumes = {mount["target"]: mount["source"] for mount in made["services"]["backup"]["volumes"]}
+        volumes = {mount["target"]: mount["source"] for mount in made["services"]["backup"]["volumes"] if mount["type"] == "volume"}
         assert volumes == {f"/volumes/{part}": f"{environment}-{part}" for part in ("execution", "risk-manager", "grafana", "prometheus")}
 
 
@@ -185,6 +185,16 @@ def test_production_has_no_simulator_and_its_secrets_in_files(sets: dict[str, di
     assert services["kafka-ui"]["environment"]["AUTH_TYPE"] == "LOGIN_FORM"
     assert services["grafana"]["environment"]["GF_AUTH_ANONYMOUS_ENABLED"] == "false"
     assert {port["target"] for port in services["gateway"]["ports"]} >= {8443}
+
+
+def test_development_reads_secrets_from_files_too(sets: dict[str, dict[str, Any]]) -> None:
+    """Whatever reads an env file finds the folder of secrets, and cannot write there; production gives each what it needs."""
+    services = sets["development"]["services"]
+    for name in (*PIPELINE, "exchange-simulator", "topics", "streamlit"):
+        (mount,) = [volume for volume in services[name]["volumes"] if volume["target"] == "/run/secrets"]
+        assert (mount["type"], Path(mount["source"]).name, mount["read_only"]) == ("bind", "secrets", True)
+    for name in ("base", "production"):
+        assert not [service for service in sets[name]["services"].values() for volume in service.get("volumes", []) if volume["target"] == "/run/secrets"]
 
 
 def test_shell_beats_env_file_beats_default(folder: Path, tmp_path: Path) -> None:

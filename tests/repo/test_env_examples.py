@@ -9,6 +9,7 @@ from common.settings import load
 from common.settings_help import settings_help
 from scripts.env_examples import (
     COMPOSE_VARIABLES,
+    DEVELOPMENT_VARIABLES,
     EXAMPLES,
     PRODUCTION_VARIABLES,
     SET_BY_IMAGES,
@@ -99,7 +100,7 @@ def test_variables_of_the_compose_files_are_told() -> None:
     """What the Compose files ask the shell for stands in the examples, with the default that they use."""
     asked = {path.name: dict(re.findall(r"\$\{([A-Z_]+):[-+]([^}$]*)", path.read_text(encoding="utf-8"))) for path in sorted(ROOT.glob("docker-compose*.yml"))}
     assert asked["docker-compose.yml"] == {name: default for name, (default, _) in COMPOSE_VARIABLES.items()}
-    assert asked["docker-compose.dev.yml"] == {}
+    assert asked["docker-compose.dev.yml"] == {name: default for name, (default, _) in DEVELOPMENT_VARIABLES.items()}
     assert asked["docker-compose.prod.yml"] | {"PUBLIC_DOMAIN": "localhost"} == {name: default for name, (default, _) in PRODUCTION_VARIABLES.items()}
 
 

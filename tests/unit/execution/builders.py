@@ -77,6 +77,7 @@ def params(**changes: Any) -> Params:
         time_stop_half_lives=2.0,
         time_stop_bars=120,
         advisory_gates=frozenset(),
+        max_hedge_error=0.02,
         shorts_allowed=True,
         borrow_bps_per_day=Decimal(0),
     )

@@ -1,6 +1,7 @@
 """What execution refuses to be told, and what follows from what it is told."""
 
 from decimal import Decimal
+from pathlib import Path
 
 import pytest
 
@@ -10,6 +11,7 @@ from services.execution.params import params_of
 from services.execution.settings import ExecutionSettings
 from tests.unit.execution.builders import rules
 
+LIVE = {"ENABLE_PAPER_TRADING": "false", "BINANCE_TESTNET": "false"}
 SPOT = {"BINANCE_MARKET": "spot"}
 VENUE = {symbol: rules(symbol) for symbol in ("BTCUSDT", "ETHUSDT", "SOLUSDT")}
 
@@ -18,6 +20,12 @@ VENUE = {symbol: rules(symbol) for symbol in ("BTCUSDT", "ETHUSDT", "SOLUSDT")}
     ("environment", "problem"),
     [
         ({"ENABLE_PAPER_TRADING": "false"}, "ENABLE_PAPER_TRADING='false': orders to a test or live venue are not there yet"),
+        (LIVE, "LIVE_TRADING_CONFIRM: nothing names the account whose real money BINANCE_TESTNET='false' would trade"),
+        ({**LIVE, "LIVE_TRADING_CONFIRM": "main"}, "ENABLE_PAPER_TRADING='false': orders to a test or live venue are not there yet"),
+        ({"BINANCE_API_KEY": "a-key"}, "BINANCE_API_KEY, BINANCE_API_SECRET: one is of no use without the other"),
+        ({"BINANCE_API_SECRET": "a-secret"}, "BINANCE_API_KEY, BINANCE_API_SECRET: one is of no use without the other"),
+        ({"BINANCE_API_KEY_FILE": "/nowhere/key", "BINANCE_API_SECRET": "s"}, "BINANCE_API_KEY=***: [Errno 2]"),
+        ({"MAX_HEDGE_ERROR": "2"}, "MAX_HEDGE_ERROR='2'"),
         ({"ADVISORY_GATES": "cost,leg-age"}, "ADVISORY_GATES: 'leg-age' must block; only cost may be advisory"),
         ({"ADVISORY_GATES": "minimums"}, "ADVISORY_GATES: 'minimums' must block"),
         ({"PAPER_SHORTS": "maybe"}, "PAPER_SHORTS='maybe'"),
@@ -30,6 +38,14 @@ def test_wrong_settings_stop_the_service(environment: dict[str, str], problem: s
     with pytest.raises(ConfigurationError) as caught:
         load(ExecutionSettings, environment)
     assert [line for line in caught.value.problems if problem in line]
+
+
+def test_keys_are_taken_by_value_and_by_file(tmp_path: Path) -> None:
+    """On paper they are accepted, unused, and never shown."""
+    (tmp_path / "secret").write_text("marked-secret\n", encoding="utf-8")
+    settings = load(ExecutionSettings, {"BINANCE_API_KEY": "marked-key", "BINANCE_API_SECRET_FILE": str(tmp_path / "secret")})
+    assert (settings.binance_api_key.reveal(), settings.binance_api_secret.reveal()) == ("marked-key", "marked-secret")
+    assert "marked" not in repr(settings)
 
 
 def test_problems_are_listed_together() -> None:

@@ -67,6 +67,7 @@ SINGLE_BLOCKERS = [
     pytest.param("minimums", Case(params={"y_rules": rules("ETHUSDT", minimum_quantity=Decimal(3))}), id="y below its minimum"),
     pytest.param("minimums", Case(params={"y_rules": rules("ETHUSDT", status="BREAK")}), id="y not trading"),
     pytest.param("minimums", Case(params={"shorts_allowed": False}), id="a short on spot"),
+    pytest.param("hedge-error", Case(params={"max_hedge_error": 1e-9}, books={"beta": 0.77}), id="steps too coarse"),
 ]
 
 
