@@ -16,18 +16,9 @@ set -euo pipefail
 CDPATH='' cd "$(dirname "$0")/.."
 # shellcheck source-path=SCRIPTDIR/..
 . scripts/lib/talk.sh
+. scripts/lib/images.sh
 
-ALL="ingestion kalman-filter garch-volatility execution risk-manager exchange-simulator streamlit tools gateway"
 services='' registry='' tag='' push='' platform='' cache=''
-
-# add_service NAME: notes an image by its own or its service's name.
-add_service() {
-    local name=${1%-service}
-    case " $ALL " in
-        *" $name "*) services="$services $name" ;;
-        *) wrong "--service $1: there is no such image; there are: $ALL" ;;
-    esac
-}
 
 parse() {
     while [ $# -gt 0 ]; do
@@ -41,7 +32,7 @@ parse() {
             --service | --registry | --tag | --platform)
                 [ -n "${2:-}" ] || wrong "$1 needs a value"
                 case "$1" in
-                    --service) add_service "$2" ;;
+                    --service) services="$services $(image_name "$2")" || exit ;;
                     --registry) registry=${2%/} ;;
                     --tag) tag=$2 ;;
                     --platform) platform=$2 ;;
@@ -115,4 +106,4 @@ docker info >/dev/null 2>&1 || fail "no Docker engine answers; start it, or chec
 export DOCKER_BUILDKIT=1
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
-for service in ${services:-$ALL}; do build "$service"; done
+for service in ${services:-$IMAGES}; do build "$service"; done

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-_FOLDERS = (".ci", "common", "data", "docker", "docs", "monitoring", "requirements", "scripts", "services", "tests")
+_FOLDERS = (".ci", ".github", "common", "data", "docker", "docs", "monitoring", "requirements", "scripts", "services", "tests")
 _TEXT = {"", ".py", ".sh", ".md", ".toml", ".txt", ".yml", ".yaml", ".json", ".example", ".cfg", ".ini", ".env", ".conf", ".caddy"}
 
 
