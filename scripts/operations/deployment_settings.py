@@ -46,7 +46,7 @@ def _settings(facts: Facts, environment: str, image: Mapping[str, str]) -> Itera
             load(kind, {variable: value for variable, value in given.items() if not (variable.endswith("_FILE") and value.startswith("/run/secrets/"))})
         except ConfigurationError as error:
             for problem in error.problems:
-                account = problem.startswith(("ENABLE_PAPER_TRADING", "LIVE_TRADING_CONFIRM"))
+                account = problem.startswith("ENABLE_PAPER_TRADING")
                 text, _, fix = problem.partition("; ") if account else (problem, "", "")
                 yield Finding("problem", "live account" if account else "settings", text, fix or f"change it in {_env_file(environment)} or in the shell")
 

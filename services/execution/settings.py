@@ -72,11 +72,10 @@ class ExecutionSettings(Settings, frozen=True, kw_only=True):
         """Whose money would be traded, said more than once."""
         found = []
         if not self.enable_paper_trading:
-            found.append("ENABLE_PAPER_TRADING='false': orders to a test or live venue are not there yet, only paper trading is; set ENABLE_PAPER_TRADING=true")
-            if not self.binance_testnet and not self.live_trading_confirm:
-                found.append(
-                    "LIVE_TRADING_CONFIRM: nothing names the account whose real money BINANCE_TESTNET='false' would trade; set ENABLE_PAPER_TRADING=true"
-                )
+            unnamed = not self.binance_testnet and not self.live_trading_confirm
+            confirm = ", and LIVE_TRADING_CONFIRM names no account whose real money BINANCE_TESTNET='false' would trade" if unnamed else ""
+            missing = f"orders to a test or live venue are not there yet, only paper trading is{confirm}"
+            found.append(f"ENABLE_PAPER_TRADING='false': {missing}; set ENABLE_PAPER_TRADING=true")
         if bool(self.binance_api_key) != bool(self.binance_api_secret):
             found.append("BINANCE_API_KEY, BINANCE_API_SECRET: one is of no use without the other; set both, each also as a file by _FILE, or none")
         return found

@@ -20,8 +20,8 @@ VENUE = {symbol: rules(symbol) for symbol in ("BTCUSDT", "ETHUSDT", "SOLUSDT")}
     ("environment", "problem"),
     [
         ({"ENABLE_PAPER_TRADING": "false"}, "ENABLE_PAPER_TRADING='false': orders to a test or live venue are not there yet"),
-        (LIVE, "LIVE_TRADING_CONFIRM: nothing names the account whose real money BINANCE_TESTNET='false' would trade"),
-        ({**LIVE, "LIVE_TRADING_CONFIRM": "main"}, "ENABLE_PAPER_TRADING='false': orders to a test or live venue are not there yet"),
+        (LIVE, "LIVE_TRADING_CONFIRM names no account whose real money BINANCE_TESTNET='false' would trade; set"),
+        ({**LIVE, "LIVE_TRADING_CONFIRM": "main"}, "orders to a test or live venue are not there yet, only paper trading is; set"),
         ({"BINANCE_API_KEY": "a-key"}, "BINANCE_API_KEY, BINANCE_API_SECRET: one is of no use without the other"),
         ({"BINANCE_API_SECRET": "a-secret"}, "BINANCE_API_KEY, BINANCE_API_SECRET: one is of no use without the other"),
         ({"BINANCE_API_KEY_FILE": "/nowhere/key", "BINANCE_API_SECRET": "s"}, "BINANCE_API_KEY=***: [Errno 2]"),

@@ -109,10 +109,10 @@ def test_sound_settings_give_no_finding() -> None:
 
 def test_the_live_account_is_refused_with_the_reason() -> None:
     """The values that production's example holds: orders to a venue do not exist yet, and how to trade on paper."""
-    found = findings(facts(ENABLE_PAPER_TRADING="false", BINANCE_TESTNET="false", MAX_POSITION_SIZE="50000"), "production", {})
-    assert {(each.kind, each.subject, each.fix) for each in found} == {("problem", "live account", "set ENABLE_PAPER_TRADING=true")}
-    assert "orders to a test or live venue are not there yet" in found[0].text
-    assert "LIVE_TRADING_CONFIRM: nothing names the account" in found[1].text
+    (finding,) = findings(facts(ENABLE_PAPER_TRADING="false", BINANCE_TESTNET="false", MAX_POSITION_SIZE="50000"), "production", {})
+    assert (finding.kind, finding.subject, finding.fix) == ("problem", "live account", "set ENABLE_PAPER_TRADING=true")
+    assert "orders to a test or live venue are not there yet" in finding.text
+    assert "LIVE_TRADING_CONFIRM names no account" in finding.text
 
 
 def test_a_key_in_the_env_file_works_with_a_warning() -> None:
