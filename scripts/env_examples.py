@@ -37,6 +37,8 @@ COMPOSE_VARIABLES: Mapping[str, tuple[str, str]] = {
     "ALERTMANAGER_PORT": ("9093", "port of Alertmanager on this machine"),
     "GRAFANA_PORT": ("3000", "port of Grafana on this machine"),
     "STREAMLIT_PORT": ("8501", "port of the Streamlit page on this machine"),
+    "GRAFANA_URL": ("http://localhost:3000", "where the links of an alert find Grafana; with TLS names https://grafana.PUBLIC_DOMAIN"),
+    "RUNBOOK_URL": ("docs/runbook.md", "where the links of an alert find the runbook: this page as your people see it"),
     "IMAGE_REGISTRY": ("", "registry that our images come from, such as registry.example.com/hft; none: built here"),
     "IMAGE_TAG": ("latest", "tag of our images"),
 }

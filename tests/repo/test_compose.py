@@ -218,13 +218,13 @@ def test_production_ignores_developments_settings(sets: dict[str, dict[str, Any]
 
 
 def test_no_default_beats_an_env_file(folder: Path) -> None:
-    """What is interpolated under `environment` would go before env files: only the host's port of Kafka is, and Kafka reads none."""
+    """What is interpolated under `environment` would go before env files: only the host's port of Kafka and two links are, in what reads none."""
     for files in SETS.values():
         services = config(folder, files, "--no-interpolate", "--no-env-resolution")["services"]
         given = {name: service["environment"] for name, service in services.items() if service.get("environment")}
         lines = {name: each if isinstance(each, list) else [f"{variable}={value}" for variable, value in each.items()] for name, each in given.items()}
         interpolated = {(name, line.partition("=")[0]) for name, each in lines.items() for line in each if "$" in line}
-        assert interpolated == {("kafka", "KAFKA_ADVERTISED_LISTENERS")}
+        assert interpolated == {("kafka", "KAFKA_ADVERTISED_LISTENERS"), ("prometheus", "GRAFANA_URL"), ("prometheus", "RUNBOOK_URL")}
         assert not {name for name in given if services[name].get("env_file")}
 
 

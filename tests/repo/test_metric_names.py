@@ -2,7 +2,6 @@
 
 import ast
 import importlib
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -67,14 +66,3 @@ def test_the_search_finds_mistakes(tmp_path: Path) -> None:
     lines = ('observer.count("crypto_bot_redy_total")', 'observer.count("crypto_bot_ready")', 'observer.count("crypto_bot_records_consumed_total", topc="x")')
     (tmp_path / "code.py").write_text("\n".join(lines), encoding="utf-8")
     assert len(undeclared(Catalogue(COMMON_METRICS), tmp_path.glob("*.py"))) == 3
-
-
-def test_alerts_are_about_metrics_that_exist() -> None:
-    """A rule over a metric that nobody reports would never fire."""
-    declared = {metric.name for metric in COMMON_METRICS}
-    for service in SERVICES:
-        declared |= {metric.name for metric in importlib.import_module(f"services.{service}.metrics").METRICS}
-    rules = [path.read_text(encoding="utf-8") for path in (ROOT / "monitoring" / "prometheus" / "rules").glob("*.yml")]
-    named = {re.sub(r"_(bucket|sum|count)$", "", name) for text in rules for name in re.findall(r"crypto_bot_\w+", text)}
-    assert named
-    assert named <= declared

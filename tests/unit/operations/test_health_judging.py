@@ -210,7 +210,7 @@ def test_grafana_has_its_data_source_and_dashboards(kind: str, answer: Answer, s
 def test_what_is_expected_comes_from_the_files() -> None:
     """All rules, data sources and dashboards that are provisioned are found."""
     folder = ROOT / "monitoring"
-    assert {"Watchdog", "ServiceDown", "LedgerWithoutWriter"} <= set(monitoring.expected_rules(folder))
+    assert {"Watchdog", "ServiceDown", "LedgerWriteFailing"} <= set(monitoring.expected_rules(folder))
     assert monitoring.expected_data_sources(folder) == ["prometheus"]
     boards = {json.loads(path.read_text(encoding="utf-8"))["uid"] for path in Path(folder, "grafana", "dashboards").rglob("*.json")}
     assert set(monitoring.expected_dashboards(folder)) == boards

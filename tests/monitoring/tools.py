@@ -1,0 +1,56 @@
+"""The programs of Prometheus and Alertmanager: on the PATH, else out of the images that the stack runs."""
+
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from tests.engine.stack import REHEARSAL, answers
+from tests.repo.tree import ROOT
+
+#: The image of the stack that has the program at /bin.
+_IMAGES = {"promtool": "prom/prometheus", "amtool": "prom/alertmanager", "alertmanager": "prom/alertmanager"}
+
+
+def require_tool(name: str) -> Path:
+    """Where a program is; skips the test where it cannot be had."""
+    found = _find(name)
+    if found is None:
+        pytest.skip(f"needs {name}: install it, or have a Docker engine with the image {_IMAGES[name]} of the stack")
+    return found
+
+
+@cache
+def _find(name: str) -> Path | None:
+    """On the PATH, under Debian's name too, else copied out of an image."""
+    on_path = shutil.which(name) or shutil.which(f"prometheus-{name}")
+    return Path(on_path) if on_path else _copied(name)
+
+
+def _copied(name: str) -> Path | None:
+    (image,) = re.findall(rf"image: ({_IMAGES[name]}:\S+)", (ROOT / "docker-compose.yml").read_text(encoding="utf-8"))
+    folder = Path(tempfile.gettempdir()) / f"crypto-bot-tools-{os.getuid()}"
+    target = folder / f"{name}-{image.rpartition(':')[2]}"
+    if target.exists():
+        return target
+    if not _have(image):
+        return None
+    folder.mkdir(mode=0o700, exist_ok=True)
+    unproven = folder / f"{target.name}.{os.getpid()}"
+    container = subprocess.run(["docker", "create", image], capture_output=True, text=True, check=True).stdout.strip()
+    subprocess.run(["docker", "cp", "--follow-link", f"{container}:/bin/{name}", unproven], capture_output=True, check=True)
+    subprocess.run(["docker", "rm", container], capture_output=True, check=True)
+    # One made for another system does not run here.
+    return unproven.rename(target) if answers(str(unproven), "--version") else None
+
+
+def _have(image: str) -> bool:
+    """Whether an engine has the image; with TEST_LEVEL=all one is started and stood in for where that can be done."""
+    if os.environ.get("TEST_LEVEL") == "all" and (REHEARSAL / "images.sh").exists():
+        return answers("docker", "image", "inspect", image) or (answers(str(REHEARSAL / "engine.sh"), "up") and answers(str(REHEARSAL / "images.sh"), image))
+    return answers("docker", "image", "inspect", image)
