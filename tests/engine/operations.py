@@ -82,7 +82,7 @@ def _kafka_config(change: str) -> Callable[[Stack], object]:
 
 BREAKS = (
     _stop("redis", follows=("redis server", "redis execution-service-1"), quick=True),
-    _stop("gateway", follows=("endpoint execution-service",), quick=True),
+    _stop("gateway", follows=("endpoint execution-service",)),
     _pause("kafka", 2, ("kafka broker", "topic ticks", "group kalman-filter-service")),
     Break(
         "replica garch-volatility-service-1",
@@ -98,6 +98,7 @@ BREAKS = (
         "retention.ms",
         _kafka_config("--add-config retention.ms=1000000"),
         lambda stack: stack.compose("run", "--rm", "--no-deps", "topics"),
+        quick=False,
     ),
     Break(
         "redis server",
@@ -105,6 +106,7 @@ BREAKS = (
         "append-only file is off",
         _in_container("redis", "redis-cli", "config", "set", "appendonly", "no"),
         _in_container("redis", "redis-cli", "config", "set", "appendonly", "yes"),
+        quick=False,
     ),
     _stop("alertmanager", follows=("alertmanager server", "alertmanager alerts")),
     _stop("prometheus", follows=("prometheus server", "target all", "rule all", "grafana data source prometheus")),
@@ -160,9 +162,9 @@ def a_backup_is_restored_into_empty_volumes(stack: Stack) -> None:
     with tempfile.TemporaryDirectory() as folder:
         _hold_something(stack)
         before, last_mark = _what_lasts(stack), _newest_mark(stack)
-        archive = script(stack, "backup.sh", "--directory", folder).stdout.strip()
+        archive = script(stack, "deploy.sh", "backup", "--", "--directory", folder).stdout.strip()
         stack.compose("down", "--volumes", "--timeout", "20")
-        stack.say(script(stack, "backup.sh", "restore", archive, folder=Path("/")).stderr)
+        stack.say(script(stack, "deploy.sh", "restore", "--yes", archive, folder=Path("/")).stdout)
     # Without ingestion nothing moves.
     stack.compose("up", "--detach", "--wait", "--wait-timeout", "300", "--scale", "ingestion-service=0")
     assert eventually(lambda: _what_lasts(stack) == before, 60), (_what_lasts(stack), before)
@@ -175,7 +177,7 @@ def _hold_something(stack: Stack) -> None:
     """Have a position and a halt, a database of Grafana's and a moment without ticks, so that nothing moves while it is compared."""
     eventually(lambda: any(each["state"] != "IDLE" for each in (stack.get("EXECUTION_PORT", "/positions") or {}).get("positions", ())), 60)
     stack.compose("stop", "--timeout", "20", "ingestion-service")
-    assert stack.command("halt", CONTROL_TOKEN, "a backup must keep it") == 200
+    assert stack.command("halt", CONTROL_TOKEN, "a backup must keep it") == 202
     _grafana(stack, "made = sqlite3.connect('/volumes/grafana/kept.db'); made.execute('CREATE TABLE IF NOT EXISTS kept AS SELECT 42 AS value'); made.commit()")
 
 

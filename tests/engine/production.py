@@ -58,7 +58,7 @@ class Production(Deployed):
 
     def make_secrets(self) -> None:
         """Passwords and a login, for the containers' group to read and for nobody else."""
-        self._do("mkdir secrets")
+        self._do("mkdir -p secrets")
         for name in PASSWORDS:
             self._do(f"openssl rand -hex 24 >secrets/{name}")
             self.planted[name] = self._secret(name)
