@@ -7,6 +7,7 @@
 #        scripts/backup.sh [OPTION]... list                the archives that there are
 #
 #   -e ENVIRONMENT     development or production (default: the one that runs, else development)
+#   --kafka-mode MODE  kraft, zookeeper or cluster: what a restored ledger is fitted to (default: the one that runs, else kraft)
 #   --directory DIR    folder of the archives (default: backups)
 #   --keep COUNT       how many archives of the environment are kept there, the newest ones (default: 7)
 #   --no-metrics       leaves Prometheus out, which may be large
@@ -28,7 +29,7 @@ CDPATH='' cd "$(dirname "$0")/.."
 . scripts/lib/compose.sh
 . scripts/lib/alone.sh
 
-environment='' directory=backups keep=7 metrics=yes yes='' command='' archive=''
+environment='' kafka_mode='' directory=backups keep=7 metrics=yes yes='' command='' archive=''
 
 parse() {
     while [ $# -gt 0 ]; do
@@ -39,9 +40,10 @@ parse() {
                 ;;
             --no-metrics) metrics='' ;;
             --yes) yes=yes ;;
-            -e | --environment | --directory | --keep)
+            -e | --environment | --kafka-mode | --directory | --keep)
                 [ -n "${2:-}" ] || wrong "$1 needs a value"
                 case "$1" in
+                    --kafka-mode) kafka_mode=$2 ;;
                     --directory) directory=$2 ;;
                     --keep) keep=$2 ;;
                     *) environment=$2 ;;
@@ -149,6 +151,7 @@ restore() {
     tools python -m common.topics apply >/dev/null || fail 'the topics could not be made (see above)'
     work all fit </dev/null || fail 'the restored ledger does not go with this broker (see above)'
     compose down >/dev/null 2>&1 || true
+    [ "$KAFKA_MODE" = kraft ] || environment="$environment --kafka-mode $KAFKA_MODE"
     printf 'restored; start it with: scripts/deploy.sh -e %s up\n' "$environment"
 }
 
@@ -157,7 +160,7 @@ command -v docker >/dev/null || fail 'there is no docker: install Docker Engine 
 docker info >/dev/null 2>&1 || fail 'no Docker engine answers: start it, or check that this user may use it'
 [ -n "$environment" ] || environment=$(running_environment)
 case "$environment" in '' | base) environment=development ;; esac
-compose_files "$environment"
+compose_files "$environment" "$kafka_mode" || exit 2
 case "$command" in
     create) create ;;
     verify) work all verify <"$archive" ;;

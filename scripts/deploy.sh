@@ -18,7 +18,7 @@
 #
 #   -e, --environment E    development (default) or production; what only looks, saves or halts finds out by itself
 #   --scale SERVICE=N      N replicas; may be repeated: kalman-filter-service, garch-volatility-service, execution-service (stands by)
-#   --kafka-mode MODE      kraft (default), zookeeper or cluster
+#   --kafka-mode MODE      kraft, zookeeper or cluster (three brokers); default: the one that runs here, else kraft
 #   --pair PAIR            halt, flatten, resume: this pair alone (default: the portfolio)
 #   --who NAME             halt, flatten, resume: in whose name (default: this user's)
 #   --timeout SECONDS      longest wait for health, then a roll-back (default 300)
@@ -46,7 +46,7 @@ CDPATH='' cd "$(dirname "$0")/.."
 . scripts/lib/deploy-look.sh
 . scripts/lib/deploy-control.sh
 
-environment='' command='' scale='' kafka_mode=kraft pair='' who='' timeout_s=300 dry_run='' assume_yes='' follow='' tail=100
+environment='' command='' scale='' kafka_mode='' pair='' who='' timeout_s=300 dry_run='' assume_yes='' follow='' tail=100
 
 # set_value OPTION VALUE: one of the options that have a value.
 set_value() {

@@ -31,6 +31,7 @@ COMPOSE_VARIABLES: Mapping[str, tuple[str, str]] = {
     "EXECUTION_PORT": ("8003", "port of execution-service on this machine"),
     "RISK_MANAGER_PORT": ("8004", "port of risk-manager-service on this machine"),
     "KAFKA_PORT": ("9092", "port of Kafka on this machine"),
+    "KAFKA_ADVERTISED_HOST": ("localhost", "name under which programs outside, such as workers elsewhere, reach Kafka at its port"),
     "REDIS_PORT": ("6379", "port of Redis on this machine"),
     "KAFKA_UI_PORT": ("8090", "port of Kafka UI on this machine"),
     "PROMETHEUS_PORT": ("9090", "port of Prometheus on this machine"),
@@ -43,6 +44,12 @@ COMPOSE_VARIABLES: Mapping[str, tuple[str, str]] = {
     "IMAGE_TAG": ("latest", "tag of our images"),
 }
 DEVELOPMENT_VARIABLES: Mapping[str, tuple[str, str]] = {"SECRETS_DIR": ("./secrets", "folder of the secrets, one file each")}
+#: With other brokers: docker/compose.zookeeper.yml, docker/compose.cluster.yml.
+BROKER_VARIABLES: Mapping[str, tuple[str, str]] = {
+    "ZOOKEEPER_PORT": ("2181", "port of ZooKeeper on this machine, with --kafka-mode zookeeper"),
+    "KAFKA_2_PORT": ("9192", "port of the second broker on this machine, with --kafka-mode cluster"),
+    "KAFKA_3_PORT": ("9292", "port of the third broker on this machine, with --kafka-mode cluster"),
+}
 PRODUCTION_VARIABLES: Mapping[str, tuple[str, str]] = {
     **DEVELOPMENT_VARIABLES,
     "PUBLIC_DOMAIN": ("localhost", "domain under which grafana, kafka-ui and dashboard have TLS names"),
@@ -71,7 +78,7 @@ EXAMPLES = (
         "Settings of development. It works without: what begins with # shows the default. Paper trading on recorded klines, no keys; "
         "EXCHANGE=binance turns it to Binance's live data, still on paper and without keys.",
         {"LOG_LEVEL": "DEBUG", "SYMBOLS": "BTCUSDT,ETHUSDT", "BINANCE_TESTNET": "true", "ENABLE_PAPER_TRADING": "true", "MAX_POSITION_SIZE": "1000"},
-        {**COMPOSE_VARIABLES, **DEVELOPMENT_VARIABLES},
+        {**COMPOSE_VARIABLES, **DEVELOPMENT_VARIABLES, **BROKER_VARIABLES},
     ),
     Example(
         "env.prod.example",
@@ -86,7 +93,7 @@ EXAMPLES = (
             "ENABLE_PAPER_TRADING": "false",
             "MAX_POSITION_SIZE": "50000",
         },
-        {**COMPOSE_VARIABLES, **PRODUCTION_VARIABLES},
+        {**COMPOSE_VARIABLES, **PRODUCTION_VARIABLES, **BROKER_VARIABLES},
     ),
 )
 

@@ -1,9 +1,11 @@
 # shellcheck shell=bash
 # Sourced from the repository's root: the Compose files of an environment, Compose under its name here, programs of the tools image.
 #
-#   compose_files ENVIRONMENT [MODE]   chooses the files for `compose`: base, development or production; MODE of Kafka: kraft
+#   compose_files ENVIRONMENT [MODE]   chooses the files for `compose`: base, development or production; MODE of Kafka: kraft, zookeeper or
+#                                      cluster, by default the one that runs here, else kraft
 #   compose ARGS...                    docker compose (or docker-compose) with those files and the project's name
 #   running_environment                which of the three runs here now; nothing when none does
+#   running_kafka_mode                 the same for the mode of Kafka
 #   project_containers FORMAT          the project's containers, also stopped ones, each by `docker ps --format`
 #   judge ARGS...                      runs a command in the tools image, shut off from every network: standard input to output
 #   tools ARGS...                      the same, in the stack's network and with its settings and secrets
@@ -13,9 +15,12 @@
 COMPOSE_PROJECT=${COMPOSE_PROJECT_NAME:-crypto-bot}
 COMPOSE_FILES=''
 COMPOSE_WORD=''
+# The mode that was chosen, for whoever has to tell it.
+# shellcheck disable=SC2034
+KAFKA_MODE=kraft
 
 compose_files() {
-    local name
+    local mode=${2:-}
     case "$1" in
         base) COMPOSE_FILES=docker-compose.yml ;;
         development) COMPOSE_FILES='docker-compose.yml docker-compose.dev.yml' ;;
@@ -25,18 +30,16 @@ compose_files() {
             return 2
             ;;
     esac
-    case "${2:-kraft}" in
+    [ -n "$mode" ] || mode=$(running_kafka_mode)
+    KAFKA_MODE=${mode:-kraft}
+    case "$KAFKA_MODE" in
         kraft) ;;
         zookeeper | cluster)
-            name=docker-compose.$2.yml
-            if [ ! -f "$name" ]; then
-                printf 'Kafka mode %s needs the overlay %s, which is not there; use kraft\n' "$2" "$name" >&2
-                return 2
-            fi
-            COMPOSE_FILES="$COMPOSE_FILES $name"
+            COMPOSE_FILES="$COMPOSE_FILES docker/compose.$KAFKA_MODE.yml"
+            [ "$1" != production ] || COMPOSE_FILES="$COMPOSE_FILES docker/compose.$KAFKA_MODE.prod.yml"
             ;;
         *)
-            printf '%s: no such mode of Kafka; there are: kraft, zookeeper, cluster\n' "$2" >&2
+            printf '%s: no such mode of Kafka; there are: kraft, zookeeper, cluster\n' "$KAFKA_MODE" >&2
             return 2
             ;;
     esac
@@ -69,13 +72,24 @@ project_containers() {
 }
 
 running_environment() {
-    case "$(project_containers '{{.Label "com.docker.compose.project.config_files"}}')" in
+    case "$(files_that_run)" in
         '') ;;
         *docker-compose.prod.yml*) echo production ;;
         *docker-compose.dev.yml*) echo development ;;
         *) echo base ;;
     esac
 }
+
+running_kafka_mode() {
+    case "$(files_that_run 2>/dev/null)" in
+        '') ;;
+        *docker/compose.zookeeper.yml*) echo zookeeper ;;
+        *docker/compose.cluster.yml*) echo cluster ;;
+        *) echo kraft ;;
+    esac
+}
+
+files_that_run() { project_containers '{{.Label "com.docker.compose.project.config_files"}}'; }
 
 judge() { compose --progress quiet run --rm --no-deps -T tools "$@"; }
 

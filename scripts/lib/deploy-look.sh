@@ -46,7 +46,7 @@ run_backup() {
         set -- --yes "$@"
     fi
     audit "$command $*"
-    set -- "$PWD/scripts/backup.sh" -e "${environment/base/development}" "${command/backup/create}" "$@"
+    set -- "$PWD/scripts/backup.sh" -e "${environment/base/development}" --kafka-mode "$KAFKA_MODE" "${command/backup/create}" "$@"
     cd "$called_from" || exit 1
     change "$@"
 }

@@ -43,14 +43,19 @@ check_engine() {
     fi
 }
 
-# check_environment: one machine runs one environment at a time.
+# check_environment: one machine runs one environment at a time, with one Kafka.
 check_environment() {
-    local running
+    local running mode
     running=$(running_environment)
     case "$running $environment" in
         "production development" | "development production" | "base production")
             problem environment "$running runs here" "take it down first: scripts/deploy.sh -e ${running/base/development} down"
             ;;
+    esac
+    mode=$(running_kafka_mode)
+    case "$mode" in
+        '' | "$KAFKA_MODE") ;;
+        *) problem Kafka "it runs in mode $mode here, and $KAFKA_MODE would not find its log" 'leave out --kafka-mode; to change it: backup, down, and restore with the other mode' ;;
     esac
 }
 
@@ -183,7 +188,7 @@ check_ports() {
 # variable_of_port PORT: what moves a port of the Compose files.
 variable_of_port() {
     local name
-    name=$(grep -ho "[A-Z_]*_PORT:-$1}" docker-compose*.yml | head -n 1)
+    name=$(grep -ho "[A-Z0-9_]*_PORT:-$1}" docker-compose*.yml docker/compose.*.yml | head -n 1)
     name=${name%%:*}
     printf '%s' "${name:-its variable}"
 }

@@ -24,7 +24,7 @@ run_up() {
     preflight
     show_plan
     agree
-    audit "up began$scale, kafka $kafka_mode, images ${IMAGE_REGISTRY:+$IMAGE_REGISTRY/}${IMAGE_TAG:-latest}"
+    audit "up began$scale, kafka $KAFKA_MODE, images ${IMAGE_REGISTRY:+$IMAGE_REGISTRY/}${IMAGE_TAG:-latest}"
     # shellcheck disable=SC2046 # a word each
     have_images $(missing_images)
     keep_images

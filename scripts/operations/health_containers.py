@@ -22,6 +22,8 @@ PIPELINE: Mapping[str, int] = {
 }
 SIMULATOR = "exchange-simulator"
 _VITAL = frozenset({*PIPELINE, "kafka", SIMULATOR})
+#: Of three brokers any one may be lost.
+_BROKERS = ("kafka", "kafka-2", "kafka-3")
 #: Does its work and ends.
 _ONE_SHOT = "topics"
 #: Containers without which a service's own cannot be well.
@@ -142,9 +144,10 @@ def needs_of(service: str) -> tuple[str, ...]:
 def _rows_of(engine: Engine, service: str) -> list[Row]:
     mine = engine.of(service)
     needs = needs_of(service)
+    peers = [each for broker in _BROKERS for each in engine.of(broker)] if service in _BROKERS else mine
     if not mine:
-        return [Row("container", service, _fault(service, ()), "is not there: start it with scripts/deploy.sh up", needs)]
-    return [_row(each, [other for other in mine if other is not each], needs) for each in mine]
+        return [Row("container", service, _fault(service, peers), "is not there: start it with scripts/deploy.sh up", needs)]
+    return [_row(each, [other for other in peers if other is not each], needs) for each in mine]
 
 
 def _row(container: Container, others: Sequence[Container], needs: tuple[str, ...]) -> Row:

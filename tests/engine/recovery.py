@@ -33,10 +33,11 @@ BACK_WITHIN_S = 120
 def each_killed_process_comes_back(stack: Stack) -> None:
     """One after the other is killed by its process id: the engine starts it again and all is healthy, with nobody's help."""
     for service in (*VICTIMS, *(OTHERS if IN_FULL else ())):
-        stack.say(f"{service} killed: healthy again after {_kill(stack, service):.0f} s")
+        comes_back_when_killed(stack, service)
 
 
-def _kill(stack: Stack, service: str) -> float:
+def comes_back_when_killed(stack: Stack, service: str) -> None:
+    """Kill the first container of a service by its process id, and see it and all else healthy again."""
     container = stack.containers(service)[0]
     before = _inspect(container)
     process = before["State"]["Pid"]
@@ -46,7 +47,7 @@ def _kill(stack: Stack, service: str) -> float:
     os.kill(process, signal.SIGKILL)
     assert eventually(lambda: _is_back(container, before["RestartCount"]), BACK_WITHIN_S), _inspect(container)["State"]
     script(stack, "health-check.sh", "--quiet", "--wait", str(BACK_WITHIN_S))
-    return time.monotonic() - started
+    stack.say(f"{service} killed: healthy again after {time.monotonic() - started:.0f} s")
 
 
 def _is_back(container: str, restarts: int) -> bool:

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 import pytest
 
-from scripts.env_examples import COMPOSE_VARIABLES, PRODUCTION_VARIABLES
+from scripts.env_examples import BROKER_VARIABLES, COMPOSE_VARIABLES, PRODUCTION_VARIABLES
 from tests.repo.tree import ROOT
 
 PROJECT = "crypto-bot-test"
@@ -26,7 +26,7 @@ REHEARSAL = ROOT.parent / "shared" / "rehearsal"
 #: Who gives orders to the test stack says this.
 CONTROL_TOKEN = "operations-on-a-test-stack"
 AnyStack = TypeVar("AnyStack", bound="Stack")
-PORTS = [name for name in (*COMPOSE_VARIABLES, *PRODUCTION_VARIABLES) if name.endswith("_PORT")]
+PORTS = [name for name in (*COMPOSE_VARIABLES, *BROKER_VARIABLES, *PRODUCTION_VARIABLES) if name.endswith("_PORT")]
 
 
 def run(*command: str | Path, environment: Mapping[str, str] | None = None, timeout_s: float = 600.0) -> str:
@@ -62,11 +62,11 @@ def require_engine() -> None:
         pytest.fail(f"a crypto-bot stack that these tests did not start is there ({', '.join(theirs)}): stop it with `docker compose down` first")
 
 
-def have_images(stack: "Stack") -> None:
-    """Have every image that the stack names: ours are built, the others stood in for where that can be done, else pulled by the engine."""
+def have_images(stack: "Stack", *others: str) -> None:
+    """Have every image that the stack names, and others: ours are built, the others stood in for where that can be done, else pulled by the engine."""
     if (REHEARSAL / "images.sh").exists():
         foreign = [name for name in stack.compose("config", "--images").split() if not name.startswith("crypto-bot-")]
-        run(REHEARSAL / "images.sh", "python:3.13-slim-trixie", "ghcr.io/astral-sh/uv:0.13.9", "caddy:2.11-alpine", *foreign, timeout_s=900)
+        run(REHEARSAL / "images.sh", "python:3.13-slim-trixie", "ghcr.io/astral-sh/uv:0.13.9", "caddy:2.11-alpine", *foreign, *others, timeout_s=900)
     run("scripts/docker-build.sh", timeout_s=1800)
 
 
@@ -129,11 +129,10 @@ class Stack:
         except urllib.error.HTTPError as error:
             return error.code
 
-    def containers(self, service: str = "") -> list[str]:
+    def containers(self, service: str = "", project: str = PROJECT) -> list[str]:
         """All containers, or the running ones of a service, by their ids."""
-        project = ("--filter", f"label=com.docker.compose.project={PROJECT}")
         which = ("--filter", f"label=com.docker.compose.service={service}") if service else ("--all",)
-        return run("docker", "ps", "--quiet", *project, *which).split()
+        return run("docker", "ps", "--quiet", "--filter", f"label=com.docker.compose.project={project}", *which).split()
 
     def metric(self, query: str) -> list[dict[str, Any]]:
         """What Prometheus knows."""

@@ -17,6 +17,14 @@ BASE = ("docker-compose.yml",)
 DEVELOPMENT = (*BASE, "docker-compose.dev.yml")
 PRODUCTION = (*BASE, "docker-compose.prod.yml")
 SETS = {"base": BASE, "development": DEVELOPMENT, "production": PRODUCTION}
+#: Other brokers, in both environments.
+OVERLAYS = {
+    "zookeeper": (*BASE, "docker/compose.zookeeper.yml"),
+    "zookeeper in production": (*PRODUCTION, "docker/compose.zookeeper.yml", "docker/compose.zookeeper.prod.yml"),
+    "cluster": (*BASE, "docker/compose.cluster.yml"),
+    "cluster in production": (*PRODUCTION, "docker/compose.cluster.yml", "docker/compose.cluster.prod.yml"),
+}
+WORKER = ("docker/compose.worker.yml",)
 
 #: The services that may be scaled.
 PIPELINE = ("ingestion-service", "kalman-filter-service", "garch-volatility-service", "execution-service", "risk-manager-service")

@@ -117,6 +117,15 @@ def test_a_restore_stops_the_order_path_first(docker: StubDocker) -> None:
     assert "scripts/deploy.sh -e development up" in ran.stdout
 
 
+def test_a_restore_fits_the_ledger_to_the_broker_that_is_meant(docker: StubDocker) -> None:
+    """With other brokers than one of KRaft they are what starts, and what the next `up` is told to start."""
+    ran = backup(docker, "--kafka-mode", "cluster", "restore", f"made/{old_archive(docker, 1)}")
+    assert ran.returncode == 0, ran.stderr
+    (started,) = [line for line in docker.asked if line.endswith(" kafka")]
+    assert "-f docker-compose.dev.yml -f docker/compose.cluster.yml " in started
+    assert "scripts/deploy.sh -e development --kafka-mode cluster up" in ran.stdout
+
+
 def test_what_is_there_is_replaced_only_when_that_is_said(docker: StubDocker) -> None:
     """Without a terminal it takes --yes; before that nothing is stopped."""
     docker.answer(f"{WORK}there *", "execution/trading.db\n")

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.repo.compose import BASE, DEVELOPMENT, PIPELINE, PRODUCTION, SETS, config, deployment, require_compose
+from tests.repo.compose import BASE, DEVELOPMENT, OVERLAYS, PIPELINE, PRODUCTION, SETS, WORKER, config, deployment, require_compose, run_compose
 
 #: Service to its image and to the ports that it publishes.
 INFRASTRUCTURE = {
@@ -19,6 +19,12 @@ INFRASTRUCTURE = {
     "gateway": ("crypto-bot-gateway", {"8000", "8001", "8002", "8003", "8004"}),
     "exchange-simulator": ("crypto-bot-exchange-simulator", set()),
     "topics": ("crypto-bot-tools", set()),
+}
+#: What the overlays add to it.
+BROKERS = {
+    "zookeeper": ("confluentinc/cp-zookeeper", {"2181"}),
+    "kafka-2": ("apache/kafka", {"9192"}),
+    "kafka-3": ("apache/kafka", {"9292"}),
 }
 LIMITS = {
     "ingestion-service": ("536870912", 0.5),
@@ -43,9 +49,15 @@ def sets(folder: Path) -> dict[str, dict[str, Any]]:
     return {name: config(folder, files) for name, files in SETS.items()}
 
 
-@pytest.fixture(params=SETS)
-def made(request: pytest.FixtureRequest, sets: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    return sets[request.param]
+@pytest.fixture(scope="module")
+def overlays(folder: Path) -> dict[str, dict[str, Any]]:
+    """The same with other brokers."""
+    return {name: config(folder, files) for name, files in OVERLAYS.items()}
+
+
+@pytest.fixture(params=[*SETS, *OVERLAYS])
+def made(request: pytest.FixtureRequest, sets: dict[str, dict[str, Any]], overlays: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    return {**sets, **overlays}[request.param]
 
 
 def test_names(sets: dict[str, dict[str, Any]]) -> None:
@@ -67,7 +79,7 @@ def test_ports_are_published_on_this_machine_only(made: dict[str, Any]) -> None:
     for name, service in made["services"].items():
         published = {port["published"] for port in service.get("ports", ())}
         tls = {"443", "80"} if "dashboard_users" in str(service.get("secrets")) else set()
-        assert published == (INFRASTRUCTURE[name][1] | tls if name in INFRASTRUCTURE else set())
+        assert published == ({**INFRASTRUCTURE, **BROKERS}.get(name, ("", set()))[1] | tls)
         assert {port["host_ip"] for port in service.get("ports", ())} <= {"127.0.0.1"}
 
 
@@ -97,9 +109,9 @@ def test_every_container_is_hardened(made: dict[str, Any]) -> None:
 
 
 def test_no_container_runs_as_root(made: dict[str, Any]) -> None:
-    """Each names a user of its own, or its image does: ours, Kafka's and Kafka UI's."""
+    """Each names a user of its own, or its image does: ours, Kafka's, ZooKeeper's and Kafka UI's."""
     by_image = {name for name, service in made["services"].items() if "user" not in service}
-    assert by_image <= {*PIPELINE, "exchange-simulator", "topics", "streamlit", "gateway", "kafka", "kafka-ui"}
+    assert by_image <= {*PIPELINE, "exchange-simulator", "topics", "streamlit", "gateway", "kafka", "kafka-ui", *BROKERS}
     assert not {service["user"].partition(":")[0] for service in made["services"].values() if "user" in service} & {"0", "root"}
 
 
@@ -237,3 +249,63 @@ def test_kafka(sets: dict[str, dict[str, Any]]) -> None:
         assert environment["KAFKA_LOG_DIRS"] in {mount["target"] for mount in kafka["volumes"] if mount["type"] == "volume"}
         assert environment["KAFKA_AUTO_CREATE_TOPICS_ENABLE"] == "false"
         assert (made["services"]["execution-service"]["stop_grace_period"], kafka["stop_grace_period"]) == ("45s", "1m0s")
+
+
+# --- other brokers ----------------------------------------------------------------------------------------------------
+
+
+def test_zookeeper_mode(overlays: dict[str, dict[str, Any]]) -> None:
+    """Kafka 3.9 keeps its usual addresses, waits for ZooKeeper and knows nothing of the quorum that it would have without."""
+    for made in (overlays["zookeeper"], overlays["zookeeper in production"]):
+        kafka, zookeeper = made["services"]["kafka"], made["services"]["zookeeper"]
+        assert (kafka["image"], zookeeper["image"]) == ("confluentinc/cp-kafka:7.9.0", "confluentinc/cp-zookeeper:7.9.0")
+        assert zookeeper["container_name"] == "crypto-bot-zookeeper"
+        assert kafka["depends_on"]["zookeeper"]["condition"] == "service_healthy"
+        environment = {name: value for name, value in kafka["environment"].items() if value is not None}
+        assert environment["KAFKA_ZOOKEEPER_CONNECT"] == "zookeeper:2181"
+        assert environment["KAFKA_ADVERTISED_LISTENERS"] == "PLAINTEXT://kafka:9092,HOST://localhost:9092"
+        assert not [name for name in environment if "CONTROLLER" in name or "PROCESS_ROLES" in name or "SHARE" in name or name == "CLUSTER_ID"]
+
+
+def test_cluster(overlays: dict[str, dict[str, Any]]) -> None:
+    """Three brokers with numbers, names and volumes of their own hold every record three times, and two of them are enough."""
+    for made in (overlays["cluster"], overlays["cluster in production"]):
+        brokers = [made["services"][name] for name in ("kafka", "kafka-2", "kafka-3")]
+        environments = [broker["environment"] for broker in brokers]
+        assert [each["KAFKA_NODE_ID"] for each in environments] == ["1", "2", "3"]
+        assert {(each["KAFKA_DEFAULT_REPLICATION_FACTOR"], each["KAFKA_MIN_INSYNC_REPLICAS"]) for each in environments} == {("3", "2")}
+        assert {each["KAFKA_OFFSETS_TOPIC_REPLICATION_FACTOR"] for each in environments} == {"3"}
+        voters = {each["KAFKA_CONTROLLER_QUORUM_VOTERS"] for each in environments}
+        assert voters == {"1@kafka-1:29093,2@kafka-2:29093,3@kafka-3:29093"}
+        ports = ("9092", "9192", "9292")
+        assert [each["KAFKA_ADVERTISED_LISTENERS"] for each in environments] == [
+            f"PLAINTEXT://kafka-{number}:9092,HOST://localhost:{port}" for number, port in enumerate(ports, start=1)
+        ]
+        assert len({mount["source"] for broker in brokers for mount in broker["volumes"] if mount["type"] == "volume"}) == 3
+        assert len({(broker["environment"]["KAFKA_HEAP_OPTS"], broker["deploy"]["resources"]["limits"]["memory"]) for broker in brokers}) == 1
+        # Whoever asks for `kafka` finds one that is there, and each finds the others by a name that is nobody else's.
+        assert [broker["networks"]["crypto-bot-network"]["aliases"] for broker in brokers] == [["kafka-1"], ["kafka"], ["kafka"]]
+        assert made["services"]["topics"]["environment"]["TOPIC_REPLICATION"] == "3"
+
+
+def test_production_keeps_its_name_with_other_brokers(overlays: dict[str, dict[str, Any]]) -> None:
+    """No volume of development's is used there."""
+    for name in ("zookeeper in production", "cluster in production"):
+        for service in overlays[name]["services"].values():
+            assert not [mount for mount in service.get("volumes", ()) if mount["source"].startswith("development-")]
+
+
+def test_workers(tmp_path: Path) -> None:
+    """Replicas of the models alone, hardened as everywhere, with settings of the shell; without a Kafka elsewhere there is nothing to start."""
+    here = deployment(tmp_path)
+    services = config(here, WORKER, shell={"KAFKA_BOOTSTRAP_SERVERS": "kafka.example.com:9092", "SYMBOLS": "BTCUSDT,SOLUSDT"})["services"]
+    assert set(services) == {"kalman-filter-service", "garch-volatility-service"}
+    for name, service in services.items():
+        assert (service["environment"]["KAFKA_BOOTSTRAP_SERVERS"], service["environment"]["SYMBOLS"]) == ("kafka.example.com:9092", "BTCUSDT,SOLUSDT")
+        assert (service["read_only"], service["cap_drop"], service["security_opt"]) == (True, ["ALL"], ["no-new-privileges:true"])
+        limits = service["deploy"]["resources"]["limits"]
+        assert (limits["memory"], limits["cpus"]) == LIMITS[name]
+        assert "ports" not in service
+    ran = run_compose(here, WORKER, "config")
+    assert ran.returncode != 0
+    assert "say which Kafka to join" in ran.stderr

@@ -19,6 +19,11 @@ def source(docker: StubDocker, script: str, **environment: str) -> tuple[int, st
         ("base", "-f docker-compose.yml"),
         ("development", "-f docker-compose.yml -f docker-compose.dev.yml"),
         ("production", "-f docker-compose.yml -f docker-compose.prod.yml"),
+        ("development zookeeper", "-f docker-compose.yml -f docker-compose.dev.yml -f docker/compose.zookeeper.yml"),
+        (
+            "production cluster",
+            "-f docker-compose.yml -f docker-compose.prod.yml -f docker/compose.cluster.yml -f docker/compose.cluster.prod.yml",
+        ),
     ],
 )
 def test_an_environment_has_its_files(tmp_path: Path, environment: str, files: str) -> None:
@@ -41,8 +46,6 @@ def test_the_old_word_for_compose_is_found(tmp_path: Path) -> None:
     [
         ("compose_files staging", "staging: no such environment; there are: development, production"),
         ("compose_files development raft", "raft: no such mode of Kafka; there are: kraft, zookeeper, cluster"),
-        ("cd /; compose_files development zookeeper", "Kafka mode zookeeper needs the overlay docker-compose.zookeeper.yml, which is not there; use kraft"),
-        ("cd /; compose_files production cluster", "Kafka mode cluster needs the overlay docker-compose.cluster.yml, which is not there; use kraft"),
     ],
 )
 def test_what_there_is_not(tmp_path: Path, call: str, problem: str) -> None:
@@ -64,3 +67,13 @@ def test_what_runs_here_tells_its_environment(tmp_path: Path, files: str, enviro
     docker = StubDocker(tmp_path)
     docker.answer("ps --all *label=com.docker.compose.project=crypto-bot *", files)
     assert source(docker, "running_environment") == (0, environment, "")
+
+
+@pytest.mark.parametrize(("overlay", "mode"), [("", "kraft"), (",/x/docker/compose.zookeeper.yml", "zookeeper"), (",/x/docker/compose.cluster.yml", "cluster")])
+def test_what_runs_here_tells_its_broker(tmp_path: Path, overlay: str, mode: str) -> None:
+    """The mode of Kafka is that of what runs, unless somebody names one; without containers nobody knows one."""
+    docker = StubDocker(tmp_path)
+    assert source(docker, "running_kafka_mode") == (0, "", "")
+    docker.answer("ps --all *label=com.docker.compose.project=crypto-bot *", f"/x/docker-compose.yml{overlay}")
+    assert source(docker, "compose_files base; echo $KAFKA_MODE") == (0, mode, "")
+    assert source(docker, "compose_files base kraft; echo $KAFKA_MODE") == (0, "kraft", "")

@@ -239,12 +239,25 @@ def test_backup_and_restore_are_handed_on(deployment: Deployment) -> None:
     program.chmod(0o755)
     deployment.runs("prod")
     here = deployment.folder.parent
-    assert deployment.run("backup", "--", "--keep", "3").stdout == f"{here}: -e production create --keep 3\n"
+    assert deployment.run("backup", "--", "--keep", "3").stdout == f"{here}: -e production --kafka-mode kraft create --keep 3\n"
     refused = deployment.run("-e", "production", "restore", "a.tar")
     assert (refused.returncode, refused.stdout) == (1, "")
     assert "restore replaces what is there; there is no terminal to ask at: add --yes" in refused.stderr
-    assert deployment.run("-e", "production", "restore", "a.tar", "-y").stdout == f"{here}: -e production restore --yes a.tar\n"
+    assert deployment.run("-e", "production", "restore", "a.tar", "-y").stdout == f"{here}: -e production --kafka-mode kraft restore --yes a.tar\n"
     assert "production runs here, not development" in deployment.run("restore", "a.tar", "-y").stderr
+
+
+def test_the_mode_of_kafka_stays_while_it_runs(deployment: Deployment) -> None:
+    """What runs with three brokers goes on with them unless somebody says otherwise, which is refused: the log would be gone."""
+    files = "docker-compose.yml,/x/docker-compose.prod.yml,/x/docker/compose.cluster.yml,/x/docker/compose.cluster.prod.yml"
+    deployment.runs("prod")
+    deployment.docker.answer("ps --all *config_files*", f"/x/{files}")
+    deployment.run("-e", "production", "config")
+    assert deployment.docker.asked[-1] == f"{COMPOSE}prod.yml -f docker/compose.cluster.yml -f docker/compose.cluster.prod.yml config"
+    ran = deployment.run("-e", "production", "--kafka-mode", "kraft", "up")
+    assert ran.returncode == 1
+    assert "it runs in mode cluster here, and kraft would not find its log" in ran.stderr
+    assert deployment.acts == []
 
 
 def test_config_is_composes_own(deployment: Deployment) -> None:

@@ -8,6 +8,7 @@ from common.errors import ConfigurationError
 from common.settings import load
 from common.settings_help import settings_help
 from scripts.env_examples import (
+    BROKER_VARIABLES,
     COMPOSE_VARIABLES,
     DEVELOPMENT_VARIABLES,
     EXAMPLES,
@@ -98,9 +99,13 @@ def test_images_set_what_env_files_cannot() -> None:
 
 def test_variables_of_the_compose_files_are_told() -> None:
     """What the Compose files ask the shell for stands in the examples, with the default that they use."""
-    asked = {path.name: dict(re.findall(r"\$\{([A-Z_]+):[-+]([^}$]*)", path.read_text(encoding="utf-8"))) for path in sorted(ROOT.glob("docker-compose*.yml"))}
+    paths = [*ROOT.glob("docker-compose*.yml"), *(ROOT / "docker").glob("compose.*.yml")]
+    asked = {path.name: dict(re.findall(r"\$\{([A-Z0-9_]+):[-+]([^}$]*)", path.read_text(encoding="utf-8"))) for path in paths}
     assert asked["docker-compose.yml"] == {name: default for name, (default, _) in COMPOSE_VARIABLES.items()}
     assert asked["docker-compose.dev.yml"] == {name: default for name, (default, _) in DEVELOPMENT_VARIABLES.items()}
+    brokers = {**asked["compose.zookeeper.yml"], **asked["compose.cluster.yml"]}
+    assert brokers.items() <= {name: default for name, (default, _) in {**COMPOSE_VARIABLES, **BROKER_VARIABLES}.items()}.items()
+    assert set(BROKER_VARIABLES) <= set(brokers)
     assert asked["docker-compose.prod.yml"] | {"PUBLIC_DOMAIN": "localhost"} == {name: default for name, (default, _) in PRODUCTION_VARIABLES.items()}
 
 

@@ -70,6 +70,13 @@ def test_a_lost_replica_is_down_only_when_nobody_takes_its_place() -> None:
     assert row(line("kafka-ui", Status="paused")).state is State.DEGRADED
 
 
+def test_one_broker_of_three_is_no_loss_of_kafka() -> None:
+    """While another one is there Kafka is only degraded."""
+    others = [line("kafka-2"), line("kafka-3", Status="paused")]
+    found = {each.subject: each.state for each in container_rows(read(["service kafka", "service kafka-2", "service kafka-3", *others]))}
+    assert found == {"kafka": State.DEGRADED, "kafka-2": State.OK, "kafka-3": State.DEGRADED}
+
+
 def test_a_service_without_a_container() -> None:
     """It has a row that says so."""
     (found,) = container_rows(read(["service redis"]))
