@@ -26,8 +26,9 @@
 #   -y, --yes              asks nothing; needed without a terminal where an account changes or data may be lost
 #   -h, --help             says this
 #
-# Every deployment is written to var/deploy.log (or DEPLOY_LOG). While one is at work another one is refused. Exit status:
-# 0 done, 1 failed or refused, 2 wrong usage. Runs on the bash 3.2 of macOS; needs Docker with Compose 2.24 or later, and nothing else.
+# Every deployment is written to var/deploy.log (or DEPLOY_LOG). While one is at work another one is refused, by the lock
+# /tmp/crypto-bot.deploying (or DEPLOY_LOCK). Exit status: 0 done, 1 failed or refused, 2 wrong usage. Runs on the bash 3.2 of
+# macOS; needs Docker with Compose 2.24 or later, and nothing else.
 set -euo pipefail
 called_from=$PWD
 CDPATH='' cd "$(dirname "$0")/.."
