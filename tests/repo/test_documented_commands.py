@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.engine.commands import COMMANDS
 from tests.repo.documented import OURS, PAGES, RUN_MODULE, Command, code_of, commands_of, module_file, options_of, sources_beside
 from tests.repo.tree import ROOT, project_files, relative
 
@@ -122,6 +123,13 @@ def test_variables_exist(page: Path) -> None:
 def known_as_a_file(name: str, known: str) -> bool:
     """Whether it is the _FILE of a secret."""
     return name.endswith("_FILE") and name.removesuffix("_FILE").lower() in known
+
+
+def test_the_guide_says_what_is_typed_on_an_engine() -> None:
+    """What the tests on an engine type, as it is written, stands in the guide; so what it says has been seen to work."""
+    guide = (ROOT / "DOCKER_DEPLOYMENT_GUIDE.md").read_text(encoding="utf-8")
+    typed = {re.sub(r":800\d/", ":8003/", command.written) for command in COMMANDS}
+    assert [line for line in sorted(typed) if re.sub(r"\bR(?=/|$)", "registry.example.com/hft", line).replace("/hft/hft", "/hft") not in guide] == []
 
 
 @pytest.mark.parametrize(
