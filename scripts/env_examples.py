@@ -53,6 +53,10 @@ BROKER_VARIABLES: Mapping[str, tuple[str, str]] = {
 PRODUCTION_VARIABLES: Mapping[str, tuple[str, str]] = {
     **DEVELOPMENT_VARIABLES,
     "PUBLIC_DOMAIN": ("localhost", "domain under which grafana, kafka-ui and dashboard have TLS names"),
+    "ALERT_EMAIL_TO": ("", "who gets critical alerts by mail; its password is the secret smtp_password, which says off for no mail"),
+    "ALERT_EMAIL_FROM": ("", "sender of these mails"),
+    "SMTP_SERVER": ("", "mail server that speaks STARTTLS, host:port"),
+    "SMTP_USER": ("", "name to log in there"),
     "TLS_BIND_ADDRESS": ("127.0.0.1", "address that the TLS names are published on; 0.0.0.0 for all"),
     "TLS_PORT": ("443", "port of the TLS names"),
     "HTTP_REDIRECT_PORT": ("80", "port that sends people to TLS and answers certificate authorities"),

@@ -168,6 +168,10 @@ how_to_make() {
     folder=$(dirname "$1")
     [ -d "$folder" ] || first="mkdir -p $folder && "
     case "$1" in
+        *slack_webhook_url) echo "the address of an incoming webhook of Slack in it, or for none: ${first}echo off >$1" ;;
+        *smtp_password) echo "the password of SMTP_USER in it, or for no mail: ${first}echo off >$1" ;;
+        *pagerduty_routing_key) echo "the key of an Events v2 integration of PagerDuty in it, or for none: ${first}echo off >$1" ;;
+        *heartbeat_url) echo "an address that calls you when its POST a minute stops coming in it, or for none: ${first}echo off >$1" ;;
         *dashboard_users) echo "a line of NAME and HASH in it, the hash by docker run --rm -it caddy:2.11-alpine caddy hash-password" ;;
         *) echo "${first}openssl rand -hex 24 >$1" ;;
     esac

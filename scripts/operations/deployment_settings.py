@@ -14,6 +14,9 @@ EXAMPLES = {"admin", "changeme", "change-me", "change_me", "default", "example",
 EXAMPLES |= {"crypto-bot", "cryptobot", "hunter2", "letmein", "qwerty", "test", "token", "your-password", "your_password", "12345678", "123456789012", "xxx"}
 LEAST_CHARACTERS = 12
 DASHBOARD_USERS = "dashboard_users"
+MAIL = ("ALERT_EMAIL_TO", "ALERT_EMAIL_FROM", "SMTP_SERVER", "SMTP_USER")
+#: Where alerts go; others gave these, so their strength is not ours to judge, and `off` turns one off.
+RECEIVERS = {"slack_webhook_url", "smtp_password", "pagerduty_routing_key", "heartbeat_url"}
 
 
 class Finding(NamedTuple):
@@ -80,8 +83,21 @@ def _passwords(facts: Facts, environment: str) -> Iterator[Finding]:
     for name, value in facts.secrets.items():
         if name == DASHBOARD_USERS:
             yield from _users(value)
+        elif name in RECEIVERS:
+            yield from _receiver(name, value, environment_of(facts.services.get("alertmanager", {})))
         elif reason := _weakness(value):
             yield Finding("problem", "secrets", f"{name} {reason}", "choose another: openssl rand -hex 24")
+
+
+def _receiver(name: str, value: str, environment: Mapping[str, str]) -> Iterator[Finding]:
+    """An address where one is asked for; mail needs to know from whom, to whom and by which server."""
+    if value == "off":
+        return
+    if name.endswith("_url") and not value.startswith(("http://", "https://")):
+        yield Finding("problem", "secrets", f"{name} is no address", f"https://... in it, or for none: echo off >{name}")
+    missing = [each for each in MAIL if not environment.get(each)] if name == "smtp_password" else []
+    if missing:
+        yield Finding("problem", "secrets", f"smtp_password is there and {', '.join(missing)} not", "name them in .env, or write off into smtp_password")
 
 
 def _weakness(value: str) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from scripts.operations.deployment_settings import RECEIVERS
 from tests.engine.deployed import Deployed
 from tests.engine.stack import free_ports, run
 
@@ -62,6 +63,8 @@ class Production(Deployed):
         for name in PASSWORDS:
             self._do(f"openssl rand -hex 24 >secrets/{name}")
             self.planted[name] = self._secret(name)
+        for name in RECEIVERS:
+            self._do(f"echo off >secrets/{name}")
         self.planted["password of the page"] = password = os.urandom(16).hex()
         self.planted["hash of that"] = hashed = run("docker", "run", "--rm", "caddy:2.11-alpine", "caddy", "hash-password", "--plaintext", password).strip()
         (self.folder / "secrets" / "dashboard_users").write_text(f"{USER} {hashed}\n", encoding="utf-8")

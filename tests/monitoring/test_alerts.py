@@ -13,7 +13,7 @@ import pytest
 from tests.engine.stack import ONE_AT_A_TIME
 from tests.exposed import catalogues
 from tests.monitoring.alert_cases import CASES, Case
-from tests.monitoring.rule_files import PROMETHEUS, ROOT, groups, rules_of
+from tests.monitoring.rule_files import PROMETHEUS, ROOT, Rule, groups, rules_of
 from tests.monitoring.tools import require_tool
 
 GRAFANA_URL, RUNBOOK_URL = "http://grafana.test", "http://runbook.test/runbook.md"
@@ -34,12 +34,22 @@ def filled_in(template: str, labels: dict[str, str]) -> str:
     return re.sub(r"\{\{ \$labels\.(\w+) \}\}", lambda found: labels.get(found[1], ""), filled)
 
 
+def value_in(rule: Rule, case: Case) -> str:
+    """The value by itself, as the description says it."""
+    shown = rule.annotations.get("value", "")
+    if "$value" not in shown:
+        return shown
+    before, after = filled_in(rule.annotations["description"], dict(case.labels)).split(shown, 1)
+    return case.description[len(before) : len(case.description) - len(after)]
+
+
 def expected(case: Case) -> list[dict[str, Any]]:
     """The alert as Alertmanager gets it."""
     rule, labels = ALERTS[case.alert], dict(case.labels)
     annotations = {name: filled_in(text, labels) for name, text in rule.annotations.items()}
     own = {name: filled_in(text, labels) for name, text in rule.labels.items()}
-    return [{"exp_labels": labels | own, "exp_annotations": annotations | {"description": case.description}}]
+    said = {"description": case.description} | ({"value": value_in(rule, case)} if "value" in annotations else {})
+    return [{"exp_labels": labels | own, "exp_annotations": annotations | said}]
 
 
 def promtool_test(case: Case, number: int) -> dict[str, Any]:
@@ -100,11 +110,11 @@ def test_a_wrong_expectation_fails(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ALERTS)
 def test_an_alert_says_how_bad_it_is_what_it_is_about_and_what_to_do(name: str) -> None:
-    """Severity, service, summary, a description with the value, and links to a dashboard that is there and an entry of the runbook that has all three parts."""
+    """Severity, service, texts with the value, value and limit by themselves, a dashboard that is there and a runbook's entry with all its parts."""
     rule = ALERTS[name]
     assert rule.labels["severity"] == "none" if name == "Watchdog" else rule.labels["severity"] in {"critical", "warning"}
     assert rule.labels["service"]
-    assert set(rule.annotations) == {"summary", "description", "runbook_url", "dashboard_url"}
+    assert set(rule.annotations) == {"summary", "description", "runbook_url", "dashboard_url"} | (set() if name == "Watchdog" else {"value", "limit"})
     assert "$value" in rule.annotations["description"] or name in {"Watchdog", "ServiceDown"}
     assert rule.annotations["runbook_url"] == "{{ $externalLabels.runbook_url }}#" + name.lower()
     uid = rule.annotations["dashboard_url"].partition("/d/")[2].partition("?")[0]

@@ -14,7 +14,7 @@ from tests.engine.stack import REHEARSAL, answers
 from tests.repo.tree import ROOT
 
 #: The image of the stack that has the program at /bin.
-_IMAGES = {"promtool": "prom/prometheus", "amtool": "prom/alertmanager", "alertmanager": "prom/alertmanager"}
+_IMAGES = {"promtool": "prom/prometheus", "amtool": "prom/alertmanager"}
 
 
 def require_tool(name: str) -> Path:
@@ -25,6 +25,23 @@ def require_tool(name: str) -> Path:
     return found
 
 
+def alertmanager_over(folder: Path) -> list[str | Path]:
+    """The command of a real Alertmanager that reads and writes a folder, on this machine's loopback; skips the test where there is none."""
+    if installed := shutil.which("alertmanager") or shutil.which("prometheus-alertmanager"):
+        return [installed]
+    image = _image_of("amtool")
+    if not _have(image):
+        pytest.skip(f"needs Alertmanager: install it, or have a Docker engine with the image {image} of the stack")
+    mounts = [option for each in (folder, ROOT / "monitoring") for option in ("--volume", f"{each}:{each}")]
+    user = f"{os.getuid()}:{os.getgid()}"
+    return ["docker", "run", "--rm", "--network", "host", "--user", user, *mounts, "--entrypoint", "/bin/alertmanager", image]
+
+
+def _image_of(name: str) -> str:
+    (image,) = re.findall(rf"image: ({_IMAGES[name]}:\S+)", (ROOT / "docker-compose.yml").read_text(encoding="utf-8"))
+    return str(image)
+
+
 @cache
 def _find(name: str) -> Path | None:
     """On the PATH, under Debian's name too, else copied out of an image."""
@@ -33,7 +50,7 @@ def _find(name: str) -> Path | None:
 
 
 def _copied(name: str) -> Path | None:
-    (image,) = re.findall(rf"image: ({_IMAGES[name]}:\S+)", (ROOT / "docker-compose.yml").read_text(encoding="utf-8"))
+    image = _image_of(name)
     folder = Path(tempfile.gettempdir()) / f"crypto-bot-tools-{os.getuid()}"
     target = folder / f"{name}-{image.rpartition(':')[2]}"
     if target.exists():
@@ -52,5 +69,7 @@ def _copied(name: str) -> Path | None:
 def _have(image: str) -> bool:
     """Whether an engine has the image; with TEST_LEVEL=all one is started and stood in for where that can be done."""
     if os.environ.get("TEST_LEVEL") == "all" and (REHEARSAL / "images.sh").exists():
-        return answers("docker", "image", "inspect", image) or (answers(str(REHEARSAL / "engine.sh"), "up") and answers(str(REHEARSAL / "images.sh"), image))
+        # Both take their time the first time, and nothing when it is done.
+        for command in ((REHEARSAL / "engine.sh", "up"), (REHEARSAL / "images.sh", image)):
+            subprocess.run(command, capture_output=True, check=False, timeout=600)
     return answers("docker", "image", "inspect", image)

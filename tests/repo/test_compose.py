@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from scripts.operations.deployment_settings import RECEIVERS
 from tests.repo.compose import BASE, DEVELOPMENT, OVERLAYS, PIPELINE, PRODUCTION, SETS, WORKER, config, deployment, require_compose, run_compose
 
 #: Service to its image and to the ports that it publishes.
@@ -191,7 +192,9 @@ def test_production_has_no_simulator_and_its_secrets_in_files(sets: dict[str, di
     assert "exchange-simulator" not in services
     assert services["ingestion-service"]["environment"]["EXCHANGE"] == "binance"
     assert "TRADING_PROFILE" not in services["execution-service"]["environment"]
-    assert set(production["secrets"]) == {"redis_password", "control_token", "grafana_admin_password", "kafka_ui_password", "dashboard_users"}
+    passwords = {"redis_password", "control_token", "grafana_admin_password", "kafka_ui_password", "dashboard_users"}
+    assert set(production["secrets"]) == passwords | RECEIVERS
+    assert {secret["source"] for secret in services["alertmanager"]["secrets"]} == RECEIVERS
     for name in (*PIPELINE, "topics", "streamlit", "redis"):
         assert "redis_password" in {secret["source"] for secret in services[name]["secrets"]}
     assert services["kafka-ui"]["environment"]["AUTH_TYPE"] == "LOGIN_FORM"

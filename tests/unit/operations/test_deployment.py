@@ -9,7 +9,7 @@ import pytest
 from scripts.operations import deployment
 from scripts.operations.deployment_changes import account_changes, changes, previous_images, stops_the_order_path
 from scripts.operations.deployment_facts import Container, Facts, parse_facts
-from scripts.operations.deployment_settings import findings
+from scripts.operations.deployment_settings import RECEIVERS, findings
 from scripts.operations.deployment_urls import urls
 
 SERVICES: dict[str, dict[str, Any]] = {
@@ -139,12 +139,19 @@ def test_every_wrong_setting_is_named_at_once() -> None:
         ({"control_token": "aaaaaaaaaaaaaaaa"}, "control_token is an example password"),
         ({"control_token": "a1b2c3"}, "control_token has fewer than 12 characters"),
         ({"dashboard_users": "trader password"}, "dashboard_users: line 1 is not a name and a hash"),
+        ({"heartbeat_url": "0123456789abcdef"}, "heartbeat_url is no address"),
+        ({"smtp_password": "given by the provider"}, "smtp_password is there and ALERT_EMAIL_TO, ALERT_EMAIL_FROM, SMTP_SERVER, SMTP_USER not"),
     ],
 )
 def test_production_refuses_weak_secrets(secrets: dict[str, str], problem: str) -> None:
     """Development has none of its own, and is not asked."""
     assert texts(facts(secrets=secrets)) == [f"problem secrets: {problem}"]
     assert texts(facts(secrets=secrets), "development") == []
+
+
+def test_receivers_of_alerts_may_be_off() -> None:
+    """Whoever wants no pager says so; a key that somebody else gave may be short."""
+    assert texts(facts(secrets={**dict.fromkeys(RECEIVERS, "off"), "pagerduty_routing_key": "abc"})) == []
 
 
 def test_a_secret_in_the_environment() -> None:
