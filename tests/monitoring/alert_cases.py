@@ -416,7 +416,7 @@ TRADING = (
         {of(EXECUTION, "crypto_bot_lease_epoch"): ("5x4 0x20", "5x4 0x0 5x20")},
         3,
         {},
-        "For 15 s no execution-service has held the ledger (epoch 0): one stands by for a writer that hangs, or ends because the file cannot be written.",
+        "For a minute no execution-service has held the ledger (epoch 0): one stands by for a writer that hangs, or ends because the file cannot be written.",
     ),
     Case(
         "LedgerWithTwoWriters",
@@ -490,7 +490,7 @@ TRADING = (
         {of(EXECUTION, "crypto_bot_equity_usd", pair=PAIR): ("50100x80", "50040x80"), of(RISK, "crypto_bot_risk_equity_usd"): "50000x80"},
         18,
         {},
-        "They differ by 100.00 USD on average over 10 minutes: limits are judged on a wrong equity.",
+        "They have differed by 100.00 USD or more for 10 minutes: limits are judged on a wrong equity.",
     ),
     Case(
         "SignalsLate",

@@ -80,7 +80,7 @@ def names_in(expression: str) -> set[str]:
     return {name for name in re.findall(r"[a-zA-Z_][\w:]*", bare) if "_" in name or name == "up"} - {
         "histogram_quantile",
         "last_over_time",
-        "avg_over_time",
+        "min_over_time",
         "predict_linear",
     }
 
