@@ -26,9 +26,9 @@ class Received(NamedTuple):
     body: dict[str, Any]
 
 
-def eventually(find: Callable[[], T | None], what: str) -> T:
+def eventually(find: Callable[[], T | None], what: str, patience_s: float = PATIENCE_S) -> T:
     """Wait for something to come."""
-    give_up_at = time.monotonic() + PATIENCE_S
+    give_up_at = time.monotonic() + patience_s
     while (found := find()) is None:
         assert time.monotonic() < give_up_at, f"never came: {what}"
         time.sleep(0.05)

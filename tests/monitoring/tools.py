@@ -14,7 +14,7 @@ from tests.engine.stack import REHEARSAL, answers
 from tests.repo.tree import ROOT
 
 #: The image of the stack that has the program at /bin.
-_IMAGES = {"promtool": "prom/prometheus", "amtool": "prom/alertmanager"}
+_IMAGES = {"promtool": "prom/prometheus", "prometheus": "prom/prometheus", "amtool": "prom/alertmanager"}
 
 
 def require_tool(name: str) -> Path:
