@@ -107,6 +107,9 @@ def test_a_service_s_life(runs: list[Run]) -> None:
     metrics = run.get("/metrics")[1].decode()
     assert 'crypto_bot_build_info{profile="standard",service="example-service",version="0.1.0"} 1.0' in metrics
     assert "crypto_bot_turns_total" in metrics
+    sizes = dict(line.split() for line in metrics.splitlines() if line.startswith(("crypto_bot_disk_", "crypto_bot_memory_limit")))
+    assert 0 < float(sizes["crypto_bot_disk_free_bytes"]) <= float(sizes["crypto_bot_disk_size_bytes"])
+    assert float(sizes["crypto_bot_memory_limit_bytes"]) > 2**20
     info = json.loads(run.get("/info")[1])
     assert info["settings"]["control_token"] == "***"
     assert info["settings"]["kafka_bootstrap_servers"] == "kafka:9092"

@@ -583,6 +583,16 @@ def test_shows_a_pair_at_most_once_a_second(world: World) -> None:
     assert world.observer.pair_states[PAIR] == {"ticks": 4}
 
 
+def test_shows_every_pair_to_whoever_asks(world: World) -> None:
+    """What Prometheus reads is a pair's state as it stands, whenever it was shown last."""
+    service = world.service()
+    for seq in range(3):
+        world.feed(seq)
+        service.turn(0)
+    service.measure(world.observer)
+    assert world.observer.pair_states[PAIR] == {"ticks": 3}
+
+
 def test_a_message_about_no_pair_is_refused() -> None:
     """A writer epoch belongs to a partition, not to a pair."""
     with pytest.raises(InvalidRecord):

@@ -1,5 +1,6 @@
 """Lead, conflation, the timer and what the service says of itself."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -237,6 +238,23 @@ def test_metrics_agree_with_the_books() -> None:
     assert total("crypto_bot_bars_closed_total") == details["bars"] == 2
     assert total("crypto_bot_records_produced_total", {"topic": "ticks"}) == 4
     assert rig.observer.gauges["crypto_bot_session", ()] == 1
+
+
+class HeardSource(ListSource):
+    """Tells of streams that were heard, or not yet."""
+
+    def status(self) -> dict[str, Any]:
+        streams = {"btcusdt@bookTicker": {"last_event_age_ms": 1500}, "ethusdt@bookTicker": {"last_event_age_ms": None}, "btcusdt@trade": {}}
+        return {**super().status(), "streams": streams}
+
+
+def test_the_age_of_books_is_measured_when_somebody_asks() -> None:
+    """By symbol, from the stream of books alone, and endless before the first; the end of a recording is told beside it."""
+    rig = Rig(HeardSource(_legs())).run()
+    rig.service.measure(rig.observer)
+    ages = {labels: value for (name, labels), value in rig.observer.gauges.items() if name == "crypto_bot_book_age_seconds"}
+    assert ages == {(("symbol", "BTCUSDT"),): 1.5, (("symbol", "ETHUSDT"),): math.inf}
+    assert rig.observer.gauges["crypto_bot_feed_ended", ()] == 1
 
 
 # Settings and stream rules.

@@ -607,6 +607,10 @@ def test_each_second_shows_the_state(world: World) -> None:
     assert gauges["crypto_bot_risk_high_water_mark_usd", ()] == 30_000
     assert gauges["crypto_bot_risk_last_closed_bar", ()] == 7
     assert gauges["crypto_bot_risk_rule_value", (("pair", PAIRS[0]), ("rule", "order-rate"))] == 9
+    assert gauges["crypto_bot_risk_rule_limit", (("pair", PAIRS[0]), ("rule", "drawdown"))] == 0.1
+    assert gauges["crypto_bot_risk_drawdown_ratio", ()] == pytest.approx(1_000 / 30_000)
+    assert gauges["crypto_bot_risk_budget_usd", (("pair", PAIRS[1]),)] > 0
+    assert gauges["crypto_bot_pair_healthy", (("pair", PAIRS[1]),)] == 1
     assert world.observer.pair_states[PAIRS[1]]["verdict"] == "ACTIVE"
     assert world.observer.total("crypto_bot_risk_signals_total", {"verdict": "ACTIVE"}) == 3
 
