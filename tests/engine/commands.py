@@ -61,7 +61,7 @@ def commands_work_as_written(stack: Stack) -> None:
     made = run("docker", "images", "--format", "{{.Repository}}:{{.Tag}}", f"{REGISTRY}/*").split()
     made += run("docker", "images", "--format", "{{.Repository}}:{{.Tag}}", f"{REGISTRY}/hft/*").split()
     run("docker", "image", "rm", *made)
-    assert len(made) == 2 * 9 + 1
+    assert len(made) == 2 * 9 + 1, made
 
 
 def _meant_here(stack: Stack, written: str, word: str, folder: str) -> str:

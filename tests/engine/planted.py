@@ -28,7 +28,7 @@ def no_planted_secret_shows(production: Production) -> None:
         assert text or source in {"log of /crypto-bot-kafka-ui", "log of /crypto-bot-grafana"}, f"{source} says nothing, so nothing was looked through"
         sources += 1
         found += [f"{source} shows {what}" for what, secret in production.planted.items() if secret in text]
-    assert found == []
+    assert found == [], "\n".join(found)
     production.say(f"{len(production.planted)} secrets looked for in {sources} places")
 
 
