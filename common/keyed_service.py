@@ -188,6 +188,9 @@ class KeyedService(Generic[S]):
         if not lost:
             self._snapshot(leaving)
             self._handed_over = leaving
+        for partition in leaving.values():
+            for pair in partition.pairs:
+                self._observer.forget_pair(pair)
 
     # Records
 

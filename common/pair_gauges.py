@@ -16,6 +16,7 @@ class PairGauges:
         self.gauge = observer.gauge
         self.observe = observer.observe
         self.log = observer.log
+        self.forget_pair = observer.forget_pair
 
     def pair_state(self, pair: str, state: Mapping[str, Any]) -> None:
         """Show the numbers and pass the state on."""

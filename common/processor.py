@@ -232,6 +232,10 @@ class Observer(Protocol):
         """Cache the last state of a pair for people; may be dropped."""
         ...
 
+    def forget_pair(self, pair: str) -> None:
+        """Show no gauge of a pair any more: another replica has it. What was counted stays."""
+        ...
+
 
 #: Wall time in ns; only for latency, liveness and live time-outs.
 WallClock = Callable[[], int]

@@ -69,6 +69,14 @@ class _Children(dict[tuple[Any, ...], Callable[[float], None]]):
         self[key] = method = getattr(child, self._method)
         return method  # type: ignore[no-any-return]  # getattr by name
 
+    def forget(self, label: tuple[str, str]) -> None:
+        """Show nothing any more that carries a label."""
+        for key in [key for key in tuple(self) if label in key]:
+            name, *labels = key
+            del self[key]
+            given = dict(labels)
+            self.families[name].remove(*(given[each] for each in self._catalogue.metrics[name].labels))
+
 
 def _family(metric: Metric, registry: CollectorRegistry) -> MetricWrapperBase:
     if metric.kind is MetricKind.COUNTER:
@@ -117,6 +125,10 @@ class PrometheusObserver:
     def pair_state(self, pair: str, state: Mapping[str, Any]) -> None:
         """Hand the last state of a pair to the registry."""
         self._pair_states(pair, state)
+
+    def forget_pair(self, pair: str) -> None:
+        """Show no gauge of a pair any more."""
+        self._gauges.forget(("pair", pair))
 
     def total(self, name: str) -> float:
         """Sum of a counter over all its labels."""
@@ -187,6 +199,10 @@ class RecordingObserver:
     def pair_state(self, pair: str, state: Mapping[str, Any]) -> None:
         """Keep the last state of a pair."""
         self.pair_states[pair] = dict(state)
+
+    def forget_pair(self, pair: str) -> None:
+        """Keep no gauge of a pair any more."""
+        self.gauges = {(name, labels): value for (name, labels), value in self.gauges.items() if ("pair", pair) not in labels}
 
     def total(self, name: str, labels: Mapping[str, str] = _NO_LABELS) -> float:
         """Sum of a counter over every child that carries the given labels."""

@@ -138,6 +138,19 @@ def test_snapshots_after_many_records(world: World, monkeypatch: pytest.MonkeyPa
     assert [snapshot.offset for snapshot in world.snapshots()] == [0, 10]
 
 
+@pytest.mark.parametrize("lost", [False, True])
+def test_pairs_that_go_to_another_are_shown_no_more(world: World, lost: bool) -> None:
+    """Two replicas would show one pair otherwise, one of them for ever as it was."""
+    world.feed(0)
+    service = world.service()
+    settle(service)
+    world.observer.gauge("crypto_bot_ready", 1)
+    world.observer.gauges["crypto_bot_kalman_beta", (("pair", PAIR),)] = 1.5
+    service.on_revoked(range(world.transport.partitions(TICKS)), lost=lost)
+    assert ("crypto_bot_kalman_beta", (("pair", PAIR),)) not in world.observer.gauges
+    assert ("crypto_bot_ready", ()) in world.observer.gauges
+
+
 def test_lost_partitions_are_not_snapshotted(world: World) -> None:
     """A member whose place was taken drops its states and leaves the topic to the new owner."""
     world.feed(0)

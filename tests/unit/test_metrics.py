@@ -169,3 +169,17 @@ def test_lines_that_report_a_problem_are_counted() -> None:
 def test_the_name_says_the_unit(name: str, unit: str) -> None:
     """The longest ending that is a unit counts."""
     assert Metric(name, MetricKind.GAUGE, "x").unit == unit
+
+
+def test_a_pair_that_is_somebody_else_s_is_shown_no_more() -> None:
+    """Its gauges go, those of others and what was counted stay, and it may come back."""
+    observer, _, _ = prometheus()
+    for pair in ("A-B", "C-B"):
+        observer.gauge("bot_z", 1.0, pair=pair)
+    observer.count("bot_ignored_total", reason="late", stream="A-B")
+    observer.forget_pair("A-B")
+    text = observer.exposition().decode()
+    assert [line for line in text.splitlines() if line.startswith("bot_z{")] == ['bot_z{pair="C-B"} 1.0']
+    assert 'stream="A-B"' in text
+    observer.gauge("bot_z", 2.0, pair="A-B")
+    assert 'bot_z{pair="A-B"} 2.0' in observer.exposition().decode()

@@ -13,3 +13,5 @@ def test_numbers_become_gauges_and_the_rest_is_passed_on() -> None:
     labels = (("pair", "ETHUSDT-BTCUSDT"),)
     assert behind.gauges == {("crypto_bot_beta", labels): 1.5, ("crypto_bot_fitted", labels): 1.0}
     assert behind.counts == {("crypto_bot_seen_total", ()): 1}
+    observer.forget_pair("ETHUSDT-BTCUSDT")
+    assert behind.gauges == {}
