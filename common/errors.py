@@ -5,6 +5,7 @@ CryptoBotError
 ├── InvalidRecord        dead-letter the record, go on
 ├── TransportError       the broker is away: wait and try again
 │   └── DeliveryFailed   end the process without a snapshot: its restart replays
+├── Disconnected         end the process without a snapshot: only a restart connects again
 ├── LeaseLost            end the process without a snapshot: another writes in its place, its restart waits
 └── InvariantBroken      end the process without a snapshot: a person must look
 """
@@ -39,6 +40,10 @@ class TransportError(CryptoBotError):
 
 class DeliveryFailed(TransportError):
     """A produced record was not acknowledged in time; nothing after it may be committed."""
+
+
+class Disconnected(CryptoBotError):
+    """A client of the broker does not find it any more though it is there."""
 
 
 class LeaseLost(CryptoBotError):

@@ -9,6 +9,7 @@ from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
 from common.errors import ConfigurationError, TransportError
 from common.io.kafka_consumers import Bounds, KafkaMember, KafkaReader, committed_offsets
+from common.io.kafka_lifeline import Lifeline, check_one
 from common.io.kafka_producer import KafkaProducer
 from common.io.kafka_security import Troubles, await_cluster
 from common.io.kafka_settings import LOGGER, connection_settings, member_settings, producer_settings, reader_settings
@@ -21,7 +22,7 @@ R = TypeVar("R")
 
 REQUEST_TIMEOUT_S = 10.0
 LEADER_WAIT_S = 0.05
-#: How often the client for requests is served; it only has errors to tell.
+#: How often the client for requests is served, which only has errors to tell, and one that was cut off is looked after.
 CONTROL_INTERVAL_S = 1.0
 #: An acknowledgement that takes longer is worth telling.
 PATIENCE_S = 5.0
@@ -66,6 +67,7 @@ class KafkaTransport:
         self._prefix = topic_prefix
         self._connection = connection_settings(bootstrap_servers, client_id, security)
         self._troubles = Troubles()
+        self._lifeline = Lifeline()
         self._partitions: dict[str, int] = {}
         self._producers: list[KafkaProducer] = []
         self._consumers: list[KafkaReader] = []
@@ -172,16 +174,23 @@ class KafkaTransport:
         self._consumers = [each for each in self._consumers if not each.closed] + [consumer]
 
     def _client(self, group: str) -> confluent_kafka.Consumer:
-        settings = {**self._connection, "group.id": group, "enable.auto.commit": False, "error_cb": self._troubles.note}
+        settings = {**self._connection, "group.id": group, "enable.auto.commit": False, "error_cb": self._note_trouble}
         try:
             return confluent_kafka.Consumer(settings, logger=LOGGER)
         except KafkaException as error:
             raise ConfigurationError([f"Kafka's client refuses its settings: {error.args[0].str()}; check the variables KAFKA_SSL_*"]) from error
 
+    def _note_trouble(self, error: KafkaError) -> None:
+        self._troubles.note(error)
+        self._lifeline.note(error)
+
     def _serve(self) -> None:
-        if time.monotonic() >= self._control_at_s:
-            self._control_at_s = time.monotonic() + CONTROL_INTERVAL_S
+        if (now_s := time.monotonic()) >= self._control_at_s:
+            self._control_at_s = now_s + CONTROL_INTERVAL_S
             self._control.poll(0)
+            producers = [(each.lifeline, each.client) for each in self._producers if not each.closed]
+            consumers = [(each.lifeline, each.client) for each in self._consumers if not each.closed]
+            check_one([(self._lifeline, self._control), *producers, *consumers], self._bootstrap_servers, now_s)
         for client in self._group_clients.values():
             client.poll(0)
         for producer in self._producers:

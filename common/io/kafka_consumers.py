@@ -8,6 +8,7 @@ import confluent_kafka
 from confluent_kafka import OFFSET_INVALID, KafkaError, KafkaException, Message, TopicPartition
 
 from common.errors import CryptoBotError, InvariantBroken, TransportError
+from common.io.kafka_lifeline import Lifeline
 from common.io.kafka_settings import LOGGER, TRACE_HEADER, log_error
 from common.processor import GroupListener, Position, Record
 from common.topics import Topic
@@ -34,29 +35,30 @@ class KafkaReader:
         self.closed = False
         self._settings = {**settings, "error_cb": self._on_error}
         self._cut_off_at: float | None = None
-        self._client = self._new_client()
+        self.lifeline = Lifeline()
+        self.client = self._new_client()
 
     def read(self, positions: Sequence[Position]) -> None:
         """Begin at these positions; raises TransportError when one is gone."""
         starts = [self._start(topic, partition, offset) for topic, partition, offset in self._with_bounds(positions)]
-        self._client.assign(starts)
+        self.client.assign(starts)
 
     def poll(self, timeout_s: float, max_records: int = 500) -> Sequence[Record]:
         """Wait for one record, then drain what the library has fetched: waiting for many would delay the first."""
         self._serve()
-        first = self._client.poll(timeout_s)
+        first = self.client.poll(timeout_s)
         if first is None:
             return ()
-        rest = self._client.consume(max_records - 1, 0) if max_records > 1 else ()
+        rest = self.client.consume(max_records - 1, 0) if max_records > 1 else ()
         return self._records((first, *rest))
 
     def pause(self, topic: Topic, partitions: Sequence[int]) -> None:
         """Stop reading; what was fetched already is kept."""
-        self._client.pause([self._place(topic, partition) for partition in partitions])
+        self.client.pause([self._place(topic, partition) for partition in partitions])
 
     def resume(self, topic: Topic, partitions: Sequence[int]) -> None:
         """Go on reading."""
-        self._client.resume([self._place(topic, partition) for partition in partitions])
+        self.client.resume([self._place(topic, partition) for partition in partitions])
 
     def commit(self, positions: Sequence[Position]) -> None:
         """Refused: a reader has no group."""
@@ -74,7 +76,7 @@ class KafkaReader:
         """
         if not self.closed:
             self.closed = True
-            del self._client
+            del self.client
 
     def _new_client(self) -> confluent_kafka.Consumer:
         return confluent_kafka.Consumer(self._settings, logger=LOGGER)
@@ -83,6 +85,7 @@ class KafkaReader:
         if error.code() == KafkaError._ALL_BROKERS_DOWN:  # noqa: SLF001 - librdkafka's own codes begin with an underscore
             self._cut_off_at = time.monotonic()
         log_error(error)
+        self.lifeline.note(error)
 
     def _with_bounds(self, positions: Sequence[Position]) -> Iterable[Position]:
         for topic in {position.topic for position in positions}:
@@ -107,7 +110,7 @@ class KafkaReader:
         return TopicPartition(self._prefix + topic.name, partition, offset)
 
     def _end(self, place: tuple[str, int]) -> int:
-        _, end = self._client.get_watermark_offsets(TopicPartition(*place), cached=True)
+        _, end = self.client.get_watermark_offsets(TopicPartition(*place), cached=True)
         return max(end, self._ends.get(place, 0))
 
     def _records(self, messages: Iterable[Message]) -> list[Record]:
@@ -150,7 +153,7 @@ class KafkaMember(KafkaReader):
 
     def join(self) -> None:
         """Ask the group for partitions; they come in some later poll."""
-        self._client.subscribe([self._prefix + self._topic.name], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost)
+        self.client.subscribe([self._prefix + self._topic.name], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost)
 
     def take_all(self, partitions: Iterable[int]) -> None:
         """Be the group's only member without asking: the next poll takes up all partitions."""
@@ -161,12 +164,12 @@ class KafkaMember(KafkaReader):
         self._serve()
         if self._to_restore is not None:
             self._take_up()
-        first = self._client.poll(timeout_s)
+        first = self.client.poll(timeout_s)
         self._raise_failure()
         if first is None:
             return ()
         assignments = self._assignments
-        rest = self._client.consume(max_records - 1, 0) if max_records > 1 else ()
+        rest = self.client.consume(max_records - 1, 0) if max_records > 1 else ()
         self._raise_failure()
         return self._records((first, *rest) if assignments == self._assignments else rest)
 
@@ -175,9 +178,9 @@ class KafkaMember(KafkaReader):
         offsets = [self._place(topic, partition, offset) for topic, partition, offset in positions]
         try:
             if self._handing_over:
-                self._client.commit(offsets=offsets, asynchronous=False)
+                self.client.commit(offsets=offsets, asynchronous=False)
             else:
-                self._client.commit(offsets=offsets)
+                self.client.commit(offsets=offsets)
                 self._committing |= {place.partition: place.offset for place in offsets}
         except KafkaException as error:
             LOGGER.warning("positions not committed, a successor repeats: %s", error.args[0].str())
@@ -195,7 +198,7 @@ class KafkaMember(KafkaReader):
         self._guard(self._take_up)
         if self._to_restore is not None:
             # The state could not be restored: read nothing, the next poll tries again.
-            self._client.assign([])
+            self.client.assign([])
 
     def _on_commit(self, error: KafkaError | None, places: Sequence[TopicPartition]) -> None:
         if error is not None:
@@ -222,7 +225,7 @@ class KafkaMember(KafkaReader):
         cut_off_at, self._cut_off_at = self._cut_off_at, None
         if cut_off_at is None or time.monotonic() - cut_off_at > OWN_GHOST_S:
             return super()._fenced(error)
-        self._client = self._new_client()
+        self.client = self._new_client()
         self.join()
         return TransportError(f"the broker was away, joining the group anew: {error.str()}")
 
@@ -230,11 +233,11 @@ class KafkaMember(KafkaReader):
         partitions = self._to_restore or []
         starts = self._listener.on_assigned(partitions)
         unstated = [self._place(self._topic, partition) for partition in partitions if partition not in starts]
-        committed = committed_offsets(self._client, unstated) if unstated else {}
+        committed = committed_offsets(self.client, unstated) if unstated else {}
         bounds = self._bounds_of(self._topic, partitions)
         self._next.clear()
         self._ends = {(self._prefix + self._topic.name, partition): end for partition, (_, end) in bounds.items()}
-        self._client.assign(
+        self.client.assign(
             [
                 self._start(self._topic, partition, self._first(partition, starts.get(partition, committed.get(partition, 0)), bounds))
                 for partition in partitions

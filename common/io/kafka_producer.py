@@ -13,6 +13,7 @@ import confluent_kafka
 from confluent_kafka import KafkaError, KafkaException, Message
 
 from common.errors import DeliveryFailed, TransportError
+from common.io.kafka_lifeline import Lifeline
 from common.io.kafka_settings import DELIVERY_TIMEOUT_MS, LOGGER, QUEUE_RECORDS, TRACE_HEADER, log_error
 from common.io.limits import require_size
 from common.topics import Topic
@@ -30,11 +31,12 @@ class KafkaProducer:
         self.closed = False
         self._sent = self._acknowledged = 0
         self._moved_s = time.monotonic()
-        self._client = confluent_kafka.Producer({**settings, "on_delivery": self._on_delivery, "error_cb": log_error}, logger=LOGGER)
+        self.lifeline = Lifeline()
+        self.client = confluent_kafka.Producer({**settings, "on_delivery": self._on_delivery, "error_cb": self._on_error}, logger=LOGGER)
 
     def warm_up(self, timeout_s: float) -> None:
         """Connect and fetch what the first record would wait for."""
-        self._client.list_topics(timeout=timeout_s)
+        self.client.list_topics(timeout=timeout_s)
 
     def send(self, topic: Topic, key: str, value: bytes, *, partition: int | None = None, trace: Trace = NO_TRACE) -> None:
         """Hand over a record."""
@@ -46,12 +48,12 @@ class KafkaProducer:
             give_up_at = give_up_at or time.monotonic() + DELIVERY_TIMEOUT_MS / 1000
             if time.monotonic() > give_up_at:
                 raise DeliveryFailed(f"the queue of unacknowledged records has been full for {DELIVERY_TIMEOUT_MS // 1000} s")
-            self._client.poll(0.05)
+            self.client.poll(0.05)
             self.check()
 
     def flush(self) -> None:
         """Wait for the acknowledgement of everything sent, at most as long as a delivery may take."""
-        left = self._client.flush(DELIVERY_TIMEOUT_MS / 1000 + 5)
+        left = self.client.flush(DELIVERY_TIMEOUT_MS / 1000 + 5)
         self.check()
         if left:
             raise DeliveryFailed(f"{left} records are not acknowledged after {DELIVERY_TIMEOUT_MS // 1000} s")
@@ -59,12 +61,12 @@ class KafkaProducer:
     def acknowledged(self) -> bool:
         """Whether nothing sent is still under way."""
         self.check()
-        return not len(self._client)
+        return not len(self.client)
 
     def serve(self) -> None:
         """Run the callbacks that are due."""
         if not self.closed:
-            self._client.poll(0)
+            self.client.poll(0)
             self.check()
             self._follow_acknowledgements()
 
@@ -74,7 +76,7 @@ class KafkaProducer:
 
     def queue_fill(self) -> float:
         """How full the queue of records is that are not acknowledged, 0 to 1."""
-        return 0.0 if self.closed else len(self._client) / QUEUE_RECORDS
+        return 0.0 if self.closed else len(self.client) / QUEUE_RECORDS
 
     def check(self) -> None:
         """Raise DeliveryFailed once a record was lost."""
@@ -89,23 +91,27 @@ class KafkaProducer:
         try:
             self.flush()
         finally:
-            self._client.close()
+            self.client.close()
 
     def _follow_acknowledgements(self) -> None:
         # What the library has to tell counts as under way too, so that the number may fall.
-        acknowledged = self._sent - len(self._client)
+        acknowledged = self._sent - len(self.client)
         if acknowledged > self._acknowledged or acknowledged == self._sent:
             self._acknowledged, self._moved_s = acknowledged, time.monotonic()
 
     def _queued(self, topic: Topic, key: str, value: bytes, partition: int, headers: Headers | None) -> bool:
         try:
-            self._client.produce(self._prefix + topic.name, value, key.encode(), partition, headers=headers)
+            self.client.produce(self._prefix + topic.name, value, key.encode(), partition, headers=headers)
         except BufferError:
             return False
         except KafkaException as error:
             raise TransportError(f"{topic}: {error.args[0].str()}") from error
         self._sent += 1
         return True
+
+    def _on_error(self, error: KafkaError) -> None:
+        log_error(error)
+        self.lifeline.note(error)
 
     def _on_delivery(self, error: KafkaError | None, message: Message) -> None:
         if error and not self._failure:

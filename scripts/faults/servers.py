@@ -19,6 +19,8 @@ from scripts.faults.schedule import Kind
 KAFKA_SCRIPT = ROOT.parent / "shared" / "rehearsal" / "kafka.sh"
 _TIMEOUT_S = 120.0
 STARTS = 3
+#: As the Compose file has it, and for the same reason.
+_PROPERTIES = "controlled.shutdown.enable=false\n"
 _FIRST_PORT, _PORT_STEP, _PORT_PLACES = 21_000, 16, 500
 
 
@@ -35,9 +37,12 @@ class OwnBroker:
 
     def start(self) -> None:
         """Start it and wait until it serves; on a busy machine that may take longer than one call waits."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        properties = self._folder / "properties"
+        properties.write_text(_PROPERTIES, encoding="utf-8")
         for attempt in range(STARTS):
             try:
-                self._run("start", "--port", str(self.port))
+                self._run("start", "--port", str(self.port), "--config", str(properties))
             except TransportError:
                 if attempt == STARTS - 1:
                     raise
