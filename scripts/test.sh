@@ -5,5 +5,4 @@
 set -euo pipefail
 CDPATH='' cd "$(dirname "$0")/.."
 scripts/setup.sh dev
-# Tests that share the one Docker engine keep to one worker.
-exec "${CRYPTO_BOT_VENV:-.venv}/bin/python" -m pytest ${TEST_LEVEL:+--dist=loadgroup} "$@"
+exec "${CRYPTO_BOT_VENV:-.venv}/bin/python" -m pytest "$@"

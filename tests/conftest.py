@@ -9,6 +9,7 @@ from pathlib import Path
 
 import hypothesis
 import pytest
+from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
 
 from common.io.mock_broker import MockBroker
 from services.garch_volatility.worker import use_one_thread
@@ -21,6 +22,21 @@ hypothesis.settings.register_profile("any machine", deadline=None, suppress_heal
 hypothesis.settings.load_profile("any machine")
 
 KAFKA_SCRIPT = Path(__file__).parents[2] / "shared" / "rehearsal" / "kafka.sh"
+
+#: Share the one Docker engine, and stacks on it their names.
+ONE_AFTER_THE_OTHER = ("tests/engine/", "tests/monitoring/")
+
+
+class Scheduler(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
+    """Each test goes to whoever is free; those of the engine all to one worker."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return "engine" if nodeid.startswith(ONE_AFTER_THE_OTHER) else nodeid
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> Scheduler | None:
+    """Marks of groups do not reach xdist 3.8 with pytest 9.2, so the folder tells."""
+    return Scheduler(config, log) if os.environ.get("TEST_LEVEL") == "all" else None
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -14,7 +14,7 @@ from common.errors import Disconnected
 
 #: How long a client may take to find a broker that is there.
 PATIENCE_S = 30.0
-_ANSWER_TIMEOUT_S = 0.2
+_ANSWER_TIMEOUT_S = 0.5
 
 
 class Lifeline:

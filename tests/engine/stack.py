@@ -18,8 +18,6 @@ from scripts.env_examples import BROKER_VARIABLES, COMPOSE_VARIABLES, PRODUCTION
 from tests.repo.tree import ROOT
 
 PROJECT = "crypto-bot-test"
-#: Stacks share container names, so there is one at a time: their tests are one group, which `--dist=loadgroup` keeps on one worker.
-ONE_AT_A_TIME = pytest.mark.xdist_group("engine")
 #: Also what takes longer than a change may wait for, or needs more of a machine: by hand, ENGINE_TESTS=all.
 IN_FULL = os.environ.get("ENGINE_TESTS") == "all"
 REHEARSAL = ROOT.parent / "shared" / "rehearsal"

@@ -11,7 +11,7 @@ from tests.engine.books import the_books_balance
 from tests.engine.deployed import Deployed
 from tests.engine.recovery import comes_back_when_killed
 from tests.engine.replicas import pairs_by_replica
-from tests.engine.stack import IN_FULL, ONE_AT_A_TIME, PROJECT, eventually, have_images, require_engine, run
+from tests.engine.stack import IN_FULL, PROJECT, eventually, have_images, require_engine, run
 
 SYMBOLS = ("BTCUSDT", "ETHUSDT", "ADAUSDT", "BNBUSDT", "LTCUSDT", "SOLUSDT", "XRPUSDT")
 WORKER = ("--project-name", f"{PROJECT}-worker", "--file", "docker/compose.worker.yml")
@@ -44,7 +44,6 @@ def _up(deployed: Deployed, mode: str) -> None:
     assert eventually(lambda: any(float(each["value"][1]) > 0 for each in deployed.metric("sum(crypto_bot_round_trips_total)")), 300)
 
 
-@ONE_AT_A_TIME
 def test_zookeeper(deployed: Deployed) -> None:
     """Kafka 3.9 with ZooKeeper carries the pipeline without a gap, comes back when either is killed, and a backup fits it again."""
     _up(deployed, "zookeeper")
@@ -60,7 +59,6 @@ def test_zookeeper(deployed: Deployed) -> None:
     the_books_balance(deployed)
 
 
-@ONE_AT_A_TIME
 def test_three_brokers(deployed: Deployed) -> None:
     """Each broker in turn is killed while trading goes on, and nothing is lost."""
     _up(deployed, "cluster")
@@ -69,7 +67,6 @@ def test_three_brokers(deployed: Deployed) -> None:
     the_books_balance(deployed)
 
 
-@ONE_AT_A_TIME
 def test_workers_elsewhere(deployed: Deployed) -> None:
     """Replicas in a network of their own reach Kafka by the address that it advertises, take pairs over, and leave no gap when they go."""
     host = run("docker", "network", "inspect", "bridge", "--format", "{{(index .IPAM.Config 0).Gateway}}").strip()

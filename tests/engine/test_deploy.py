@@ -13,7 +13,7 @@ from tests.engine.books import the_books_balance
 from tests.engine.deployed import Deployed, started_at
 from tests.engine.recovery import each_killed_process_comes_back
 from tests.engine.replicas import pairs_by_replica
-from tests.engine.stack import IN_FULL, ONE_AT_A_TIME, PROJECT, carry_out, eventually, have_images, require_engine, run
+from tests.engine.stack import IN_FULL, PROJECT, carry_out, eventually, have_images, require_engine, run
 
 OURS = ("ingestion", "kalman-filter", "garch-volatility", "execution", "risk-manager", "exchange-simulator", "streamlit", "tools", "gateway")
 SYMBOLS = ("BTCUSDT", "ETHUSDT", "ADAUSDT", "BNBUSDT", "LTCUSDT", "SOLUSDT", "XRPUSDT")
@@ -160,7 +160,6 @@ CHECKS: tuple[Callable[[Deployed], None], ...] = (
 )
 
 
-@ONE_AT_A_TIME
 def test_deploying(deployed: Deployed, subtests: pytest.Subtests) -> None:
     """Up, looked at, halted, restarted, scaled, killed, flattened, rolled back, down; each check counts for itself."""
     carry_out(CHECKS, deployed, subtests)

@@ -9,7 +9,7 @@ import pytest
 from tests.engine.planted import no_planted_secret_shows
 from tests.engine.production import FILES, USER, Production, exchange_outside
 from tests.engine.replicas import pairs_by_replica
-from tests.engine.stack import ONE_AT_A_TIME, carry_out, compose_words, eventually, have_images, require_engine, run
+from tests.engine.stack import carry_out, compose_words, eventually, have_images, require_engine, run
 from tests.repo.compose import PIPELINE
 
 SYMBOLS = ("BTCUSDT", "ETHUSDT", "ADAUSDT", "BNBUSDT", "SOLUSDT")
@@ -116,7 +116,6 @@ CHECKS: tuple[Callable[[Production], None], ...] = (
 )
 
 
-@ONE_AT_A_TIME
 def test_production(production: Production, subtests: pytest.Subtests) -> None:
     """Refused, then up, traded with, logged in to, scaled, searched for secrets; each check counts for itself."""
     carry_out(REFUSALS, production, subtests)

@@ -8,7 +8,7 @@ import pytest
 
 from tests.engine.commands import commands_work_as_written
 from tests.engine.operations import a_backup_is_restored_into_empty_volumes, each_broken_subject_is_the_one_bad_row, health_check_says_healthy
-from tests.engine.stack import ONE_AT_A_TIME, Stack, carry_out, compose_words, eventually, have_images, require_engine, run
+from tests.engine.stack import Stack, carry_out, compose_words, eventually, have_images, require_engine, run
 from tests.repo.compose import PIPELINE
 
 GATEWAY_PORTS = ("INGESTION_PORT", "KALMAN_FILTER_PORT", "GARCH_VOLATILITY_PORT", "EXECUTION_PORT", "RISK_MANAGER_PORT")
@@ -137,7 +137,6 @@ CHECKS: tuple[Callable[[Stack], None], ...] = (
 )
 
 
-@ONE_AT_A_TIME
 def test_the_stack(stack: Stack, subtests: pytest.Subtests) -> None:
     """Everything comes up, trades, is watched, scales, and goes on after a stop; each check counts for itself."""
     carry_out(CHECKS, stack, subtests)

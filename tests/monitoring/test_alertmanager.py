@@ -13,13 +13,11 @@ from typing import Any, NamedTuple
 import pytest
 
 from tests.conftest import free_ports
-from tests.engine.stack import ONE_AT_A_TIME
 from tests.monitoring.rule_files import groups, rules_of
 from tests.monitoring.sinks import MailSink, WebhookSink, eventually
 from tests.monitoring.tools import alertmanager_over, require_tool
 from tests.repo.tree import ROOT
 
-pytestmark = ONE_AT_A_TIME
 START = ROOT / "docker" / "alertmanager" / "start.sh"
 CONFIGURATION = ROOT / "monitoring" / "alertmanager"
 ADDRESSES = {"ALERT_EMAIL_TO": "desk@example.com", "ALERT_EMAIL_FROM": "bot@example.com", "SMTP_SERVER": "mail.example.com:587", "SMTP_USER": "bot@example.com"}

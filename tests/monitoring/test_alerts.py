@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from tests.engine.stack import ONE_AT_A_TIME
 from tests.exposed import catalogues
 from tests.monitoring.alert_cases import CASES, Case
 from tests.monitoring.rule_files import PROMETHEUS, ROOT, Rule, groups, rules_of
@@ -21,7 +20,6 @@ RULES = {group: rules_of(group) for group in groups()}
 ALERTS = {rule.name: rule for rules in RULES.values() for rule in rules if rule.kind == "alert"}
 RECORDED = {rule.name for rules in RULES.values() for rule in rules if rule.kind == "record"}
 #: A program may have to come out of an image, and whoever starts an engine does it alone.
-pytestmark = ONE_AT_A_TIME
 #: What Prometheus, Alertmanager and the client libraries report of themselves.
 FOREIGN = re.compile(r"^(up|process_\w+|prometheus_\w+|alertmanager_\w+)$")
 all_level = pytest.mark.skipif(os.environ.get("TEST_LEVEL") != "all", reason="takes its time: set TEST_LEVEL=all")

@@ -14,14 +14,12 @@ from typing import Any, NamedTuple
 
 from scripts.embedded.plan import SERVICES
 from tests.conftest import free_ports
-from tests.engine.stack import ONE_AT_A_TIME
 from tests.monitoring.rule_files import PROMETHEUS, groups, rules_of
 from tests.monitoring.sinks import eventually
 from tests.monitoring.tools import require_tool
 from tests.system.demo import QUICK, Demo, all_level
 from tests.system.recordings import cut_ticks
 
-pytestmark = ONE_AT_A_TIME
 SECONDS = 60
 #: What need not be there: nobody trades within a minute, and nobody is called.
 WITHOUT_TRADES = {"pair:crypto_bot_orders_filled:ratio_increase1h"}
