@@ -1,6 +1,7 @@
 """Settings: every problem at once, secrets never shown, rules told as they are checked."""
 
 import re
+from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any
@@ -232,6 +233,13 @@ def test_folder_must_be_writable(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(ConfigurationError, match=r"DATA_DIR=.*cannot be written"):
         require_writable(tmp_path / "file")
+
+
+def test_services_may_look_into_one_folder_at_once(tmp_path: Path) -> None:
+    """What one of them makes to see whether it can write is not taken away by another."""
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(require_writable, [tmp_path] * 400))
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(
