@@ -5,7 +5,6 @@ example. The variable is the field's name in upper case; a secret is read from t
 """
 
 import re
-import tempfile
 from collections.abc import Mapping
 from decimal import Decimal
 from enum import StrEnum
@@ -334,9 +333,9 @@ def require_writable(folder: Path) -> None:
     """Make the folder; raises ConfigurationError when it cannot be written."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        # A file of its own: several services look into one folder at the same moment.
-        with tempfile.NamedTemporaryFile(dir=folder, prefix=".writable-"):
-            pass
+        probe = folder / ".writable"
+        probe.touch()
+        probe.unlink(missing_ok=True)  # Another service may look into the same folder at this moment.
     except OSError as error:
         raise ConfigurationError([f"DATA_DIR={str(folder)!r}: cannot be written ({error.strerror}); name a folder that this user may write"]) from error
 
