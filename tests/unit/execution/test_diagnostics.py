@@ -206,8 +206,9 @@ def test_silent_servers_do_not_keep_it_waiting(world: World, monkeypatch: pytest
     assert found >= {"kafka", "redis", "venue", "clock"}
 
 
-def test_no_secret_is_said(world: World) -> None:
+def test_no_secret_is_said(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """Passwords of Kafka and Redis, from the URL too, show in neither form, whether the servers answer or not."""
+    monkeypatch.setattr(diagnostics, "ANSWER_S", 0.5)
     kafka = {"KAFKA_SECURITY_PROTOCOL": "SASL_PLAINTEXT", "KAFKA_SASL_USERNAME": "me", "KAFKA_SASL_PASSWORD": "planted-one"}
     away = f"127.0.0.1:{_closed_port()}"
     for redis in ({"REDIS_PASSWORD": "planted-two"}, {"REDIS_URL": f"redis://:planted-three@{away}/0"}):
