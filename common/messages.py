@@ -414,6 +414,7 @@ class Fill(Execution, frozen=True, tag="fill"):
     price: Annotated[Decimal, _doc("quote currency")]
     fee_usd: Annotated[Decimal, _doc("USD; a cost is negative")]
     realised_usd: Annotated[Decimal, _doc("profit realised by this fill before fees, USD")]
+    decided_price: Annotated[Decimal, _doc("middle of the book at the order's decision, quote currency; 0 when unknown")] = Decimal(0)
 
 
 class FundingPayment(Execution, frozen=True, tag="funding"):

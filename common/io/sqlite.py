@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any
 
 from common.codec import encode
 from common.errors import ConfigurationError
@@ -220,6 +221,16 @@ class Database:
                 for statement in _statements(self._migrations[number - 1]):
                     connection.execute(statement)
                 connection.execute(f"PRAGMA user_version = {number}")
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[Callable[[str, Sequence[object]], list[dict[str, Any]]]]:
+    """What asks a database in use, row by row a dictionary, without disturbing its writer; raises sqlite3.Error when it cannot be read."""
+    with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=1, isolation_level=None)) as connection:
+        connection.row_factory = sqlite3.Row
+        # One transaction: whatever is asked is of the same moment.
+        connection.execute("BEGIN")
+        yield lambda sql, parameters: [dict(row) for row in connection.execute(sql, parameters)]
 
 
 def _statements(script: str) -> Iterator[str]:

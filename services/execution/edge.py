@@ -1,8 +1,10 @@
 """Execution as a service: reads hedge ratios, risk signals and commands, keeps the ledger, publishes, answers HTTP."""
 
+import sqlite3
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,13 +16,14 @@ from common.codec import Decoder, decoder_of, encode
 from common.dead_letters import dead_letter
 from common.errors import ConfigurationError, InvalidRecord
 from common.io.exchange import ExchangeClient
+from common.io.sqlite import reading
 from common.market import NANOSECONDS
 from common.messages import OrderEvent, Progress, RiskHeartbeat
 from common.processor import Consumer, Health, Observer, Output, Producer, Record, Service, Transport, WallClock
 from common.rules import SymbolRules
 from common.settings import require_writable
 from common.topics import COMMANDS, DEAD_LETTERS, EXECUTIONS, HEDGE_RATIOS, RISK_SIGNALS, Topic
-from services.execution import gauges, views
+from services.execution import gauges, history, quality, views
 from services.execution.committed import Committed
 from services.execution.engine import Engine
 from services.execution.hold import Held
@@ -28,7 +31,6 @@ from services.execution.latency import HopLatency
 from services.execution.ledger import LEDGER_FILE, Batch, Ledger
 from services.execution.offsets import Brake, Offsets
 from services.execution.params import params_of
-from services.execution.quality import ExecutionQuality
 from services.execution.reporting import report
 from services.execution.set_aside import DeadLetterShare
 from services.execution.settings import ExecutionSettings
@@ -52,6 +54,8 @@ STANDBY_INTERVAL_NS = NANOSECONDS
 MAX_HELD_RECORDS = 5000
 #: Orders that are kept at hand for people.
 RECENT_ORDERS = 1000
+#: Rows of the ledger in one answer.
+MOST_FILLS, MOST_ROUND_TRIPS, MOST_POINTS = 1000, 200, 2000
 
 _INPUTS = (HEDGE_RATIOS, RISK_SIGNALS, COMMANDS)
 
@@ -76,7 +80,7 @@ class ExecutionService:
         self._settings, self._transport, self._observer, self._clock = settings, transport, observer, clock
         self._rules, self._ledger = rules, ledger
         self._decoders: dict[Topic, Decoder[Any]] = {topic: decoder_of(topic) for topic in _INPUTS}
-        self.latency, self._quality = HopLatency(), ExecutionQuality(observer)
+        self.latency = HopLatency()
         self._orders: dict[str, OrderEvent] = {}
         self._batch = Batch()
         self._progress: dict[str, int] = {}
@@ -175,6 +179,15 @@ class ExecutionService:
         """Set the gauges of the pairs, which only the ledger's writer does. Called from other threads."""
         if self.snapshot.role == ACTIVE:
             gauges.measure(observer, self.snapshot.params, self.snapshot.states)
+
+    @contextmanager
+    def reading_ledger(self) -> Iterator[history.Query]:
+        """Ask the ledger from another thread, beside its writer; HTTP status 503 where it cannot be read."""
+        try:
+            with reading(self._ledger.path) as query:
+                yield query
+        except sqlite3.Error as error:
+            raise fastapi.HTTPException(503, f"the ledger cannot be read now ({error}); try again") from error
 
     def _stand_by(self, timeout_s: float) -> int:
         if self._become_active():
@@ -283,7 +296,7 @@ class ExecutionService:
         for hop, duration_ns in hops:
             self._observer.observe("crypto_bot_hop_seconds", duration_ns / NANOSECONDS, hop=hop)
         for outputs, tick in self._engine.acted:
-            self._quality.note(outputs, tick)
+            quality.measure(self._observer, outputs, tick)
         self._engine.acted.clear()
         self._unreported_ticks += len(self._engine.decided_traces)
         self._engine.decided_traces.clear()
@@ -398,6 +411,28 @@ def routes(service: Service, _settings: ExecutionSettings) -> fastapi.APIRouter:
     def latency() -> dict[str, Any]:
         """Time from the socket to the decision, whole and per hop, as counts in buckets: a difference of two answers is what lies between them."""
         return service.latency.counts()
+
+    @router.get("/fills")
+    def fills(
+        pair: str = "", limit: Annotated[int, fastapi.Query(ge=1, le=MOST_FILLS)] = 100, before: Annotated[int, fastapi.Query(ge=0)] = 0
+    ) -> dict[str, Any]:
+        """The ledger's fills, newest first, each with fee and slippage; `next` is the `before` of the page after this one, 0 for none."""
+        with service.reading_ledger() as query:
+            return history.fills(query, pair=pair, limit=limit, before=before)
+
+    @router.get("/round-trips")
+    def round_trips(
+        pair: str = "", limit: Annotated[int, fastapi.Query(ge=1, le=MOST_ROUND_TRIPS)] = 50, before: Annotated[int, fastapi.Query(ge=0)] = 0
+    ) -> dict[str, Any]:
+        """The ledger's round trips, newest first, each with the decisions that opened and closed it, its fills, slippage, fees and net."""
+        with service.reading_ledger() as query:
+            return history.round_trips(query, pair=pair, limit=limit, before=before)
+
+    @router.get("/equity")
+    def equity(points: Annotated[int, fastapi.Query(ge=2, le=MOST_POINTS)] = 300) -> dict[str, Any]:
+        """Equity of all pairs over the whole ledger, at about so many bar closes, oldest first."""
+        with service.reading_ledger() as query:
+            return history.equity(query, points=points)
 
     @router.get("/pairs/{pair}/explain")
     def explain(pair: str) -> dict[str, Any]:

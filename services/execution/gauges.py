@@ -39,6 +39,7 @@ def _position(observer: Observer, pair: str, params: Params, state: PairState) -
     for leg in Leg:
         quantity = float(state.account.holding(leg).quantity)
         price = strategy.mid(state.hedge.tick.quote(leg)) if state.hedge else math.nan
+        observer.gauge("crypto_bot_leg_price_usd", price, pair=pair, leg=leg.value)
         observer.gauge("crypto_bot_position_usd", quantity * price if quantity else 0.0, pair=pair, leg=leg.value)
     observer.gauge("crypto_bot_open_unhedged_usd_seconds", float(state.position.unhedged_usd_seconds), pair=pair)
     budget = params.max_position_usd / 2 * Decimal(params.unhedged_ns) / 10**9

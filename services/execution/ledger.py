@@ -89,6 +89,12 @@ CREATE TABLE exposure_stops (
     pair TEXT NOT NULL, session INTEGER NOT NULL, bar INTEGER NOT NULL, seq INTEGER NOT NULL, stopped INTEGER NOT NULL, reason TEXT NOT NULL
 ) STRICT
 """
+#: What a fill is measured by, and the ways to what belongs to a round trip.
+_DECIDED_PRICES = """
+ALTER TABLE fills ADD COLUMN decided_price TEXT NOT NULL DEFAULT '0';
+CREATE INDEX decisions_of_pair ON decisions (pair, seq);
+CREATE INDEX fills_of_pair ON fills (pair, seq)
+"""
 
 
 class _Table:
@@ -105,7 +111,7 @@ class _Table:
 _WHERE = "pair session bar seq event_time_ns "
 _TABLES: Mapping[type[Execution], _Table] = {
     Decision: _Table("decisions", _WHERE + "action reason z beta scale notional_usd gates"),
-    Fill: _Table("fills", _WHERE + "trade_id client_id leg symbol side quantity price fee_usd realised_usd"),
+    Fill: _Table("fills", _WHERE + "trade_id client_id leg symbol side quantity price fee_usd realised_usd decided_price"),
     FundingPayment: _Table("funding", _WHERE + "leg symbol amount_usd"),
     RoundTrip: _Table("round_trips", _WHERE + "action direction opened_seq opened_bar gross_usd fees_usd funding_usd net_usd unhedged_usd_seconds"),
     Mark: _Table(
@@ -144,7 +150,7 @@ class Ledger:
         """
         self._state_decoder = msgspec.json.Decoder(PairState)
         self._encoder = msgspec.json.Encoder()
-        migrations = (_SCHEMA, OUTBOX_TRACE, _EXPOSURE_STOPS)
+        migrations = (_SCHEMA, OUTBOX_TRACE, _EXPOSURE_STOPS, _DECIDED_PRICES)
         self._database = Database(path, holder="execution-service", migrations=migrations, stamp=stamp, synchronous=synchronous, standby=standby)
         self.path = path
 

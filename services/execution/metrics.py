@@ -100,6 +100,9 @@ MONEY = (
         ("pair", "leg"),
         values={"leg": _LEGS},
     ),
+    Metric(
+        "crypto_bot_leg_price_usd", MetricKind.GAUGE, "middle of a leg's book at the last tick; NaN before the first", ("pair", "leg"), values={"leg": _LEGS}
+    ),
     Metric("crypto_bot_position_state", MetricKind.GAUGE, "0 IDLE, 1 ENTERING, 2 HEDGING, 3 OPEN, 4 EXITING, 5 UNWINDING", ("pair",)),
     Metric("crypto_bot_open_unhedged_usd_seconds", MetricKind.GAUGE, "notional without its hedge times event time, of the position at hand", ("pair",)),
     Metric(

@@ -34,7 +34,7 @@ def client_id(pair: str, seq: int, leg: Leg, attempt: int) -> str:
     return f"cb-{zlib.crc32(pair.encode()):0{_PAIR_HASH_DIGITS}x}-{seq}-{leg}-{attempt}"
 
 
-def enter(change: Change, terms: Terms, quantity: Decimal, gates: tuple[Gate, ...]) -> None:
+def enter(change: Change, tick: Tick, terms: Terms, quantity: Decimal, gates: tuple[Gate, ...]) -> None:
     """Begin a position with its y leg."""
     account = change.state.account
     change.set(
@@ -47,7 +47,7 @@ def enter(change: Change, terms: Terms, quantity: Decimal, gates: tuple[Gate, ..
         )
     )
     _decide(change, terms.direction, "every gate passed", terms.z, gates)
-    _send(change, Leg.Y, sides(terms.direction)[0], quantity, reduce_only=False)
+    _send(change, tick, Leg.Y, sides(terms.direction)[0], quantity, reduce_only=False)
 
 
 def close(change: Change, action: Action, reason: str, z: float | None) -> None:
@@ -130,7 +130,7 @@ def settle(change: Change, tick: Tick) -> None:
         case _:
             pass
     if change.state.position.state in _CLOSING:
-        _close_legs(change)
+        _close_legs(change, tick)
 
 
 def finish(change: Change) -> None:
@@ -184,13 +184,13 @@ def _hedge(change: Change, tick: Tick) -> None:
     quantity = hedge_quantity(params, position.terms, abs(change.state.account.y.cost_usd), tick.x)
     change.set_position(state=PositionState.HEDGING)
     if refused := refusal(quantity, tick.x.bid, params.x_rules):
-        _reject(change, Leg.X, side, quantity, refused)
+        _reject(change, tick, Leg.X, side, quantity, refused)
         close(change, Action.UNWIND, refused, None)
     else:
-        _send(change, Leg.X, side, quantity, reduce_only=False)
+        _send(change, tick, Leg.X, side, quantity, reduce_only=False)
 
 
-def _close_legs(change: Change) -> None:
+def _close_legs(change: Change, tick: Tick) -> None:
     """Have an order work for every leg that is open; done when none is."""
     if change.state.account.flat:
         finish(change)
@@ -199,11 +199,11 @@ def _close_legs(change: Change) -> None:
     for leg in Leg:
         quantity = change.state.account.holding(leg).quantity
         if quantity and leg not in working:
-            _send(change, leg, Side.SELL if quantity > 0 else Side.BUY, abs(quantity), reduce_only=True)
+            _send(change, tick, leg, Side.SELL if quantity > 0 else Side.BUY, abs(quantity), reduce_only=True)
 
 
-def _send(change: Change, leg: Leg, side: Side, quantity: Decimal, *, reduce_only: bool) -> None:
-    order = _new_order(change, leg, side, quantity, reduce_only=reduce_only)
+def _send(change: Change, tick: Tick, leg: Leg, side: Side, quantity: Decimal, *, reduce_only: bool) -> None:  # noqa: PLR0913  # an order in full
+    order = _new_order(change, tick, leg, side, quantity, reduce_only=reduce_only)
     change.set_position(orders=(*change.state.position.orders, order))
     change.set(orders_in_bar=change.state.orders_in_bar + 1)
     change.count("orders")
@@ -211,13 +211,14 @@ def _send(change: Change, leg: Leg, side: Side, quantity: Decimal, *, reduce_onl
     _report(change, order, OrderStatus.WORKING)
 
 
-def _reject(change: Change, leg: Leg, side: Side, quantity: Decimal, reason: str) -> None:
-    order = _new_order(change, leg, side, quantity, reduce_only=False)
+def _reject(change: Change, tick: Tick, leg: Leg, side: Side, quantity: Decimal, reason: str) -> None:  # noqa: PLR0913, PLR0917  # an order in full
+    order = _new_order(change, tick, leg, side, quantity, reduce_only=False)
     change.count("rejected")
     _report(change, order, OrderStatus.REJECTED, reason)
 
 
-def _new_order(change: Change, leg: Leg, side: Side, quantity: Decimal, *, reduce_only: bool) -> Order:
+def _new_order(change: Change, tick: Tick, leg: Leg, side: Side, quantity: Decimal, *, reduce_only: bool) -> Order:  # noqa: PLR0913  # an order in full
+    quote = tick.quote(leg)
     attempt = change.state.position.attempts + 1
     change.set_position(attempts=attempt)
     return Order(
@@ -229,6 +230,7 @@ def _new_order(change: Change, leg: Leg, side: Side, quantity: Decimal, *, reduc
         reduce_only=reduce_only,
         decided_at_ns=change.at.event_time_ns,
         book_after_ns=change.at.event_time_ns,
+        decided_price=(quote.bid + quote.ask) / 2,
     )
 
 
@@ -257,6 +259,7 @@ def _book(change: Change, order: Order, trade: Trade, book_time_ns: int) -> None
         price=trade.price,
         fee_usd=fee,
         realised_usd=realised,
+        decided_price=order.decided_price,
     )
     _report(change, filled, OrderStatus.PARTIALLY_FILLED if filled.remaining else OrderStatus.FILLED)
 

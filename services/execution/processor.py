@@ -170,7 +170,7 @@ def _consider_entry(change: Change, hedge: HedgeRatio, signal: strategy.Signal |
     at = strategy.look(change.params, change.state, hedge, signal)
     blocking_gate = strategy.first_block(at)
     if not blocking_gate and signal and at.risk:
-        position.enter(change, strategy.terms(at, signal, at.risk), strategy.size(at).y, strategy.gates(at))
+        position.enter(change, hedge.tick, strategy.terms(at, signal, at.risk), strategy.size(at).y, strategy.gates(at))
     return blocking_gate
 
 

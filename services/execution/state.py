@@ -83,6 +83,8 @@ class Order(WorkingOrder, frozen=True, kw_only=True):
     """A working order of one leg."""
 
     leg: Leg
+    #: Middle of the book at the decision; 0 for an order that an older program sent.
+    decided_price: Decimal = ZERO
 
 
 class Terms(Part, frozen=True):

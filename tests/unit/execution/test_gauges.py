@@ -75,6 +75,7 @@ def test_what_is_not_known_is_no_number() -> None:
         "crypto_bot_threshold_z",
         "crypto_bot_gate_passed",
         "crypto_bot_leg_age_seconds",
+        "crypto_bot_leg_price_usd",
         "crypto_bot_expected_edge_bps",
         "crypto_bot_cost_bps",
     }

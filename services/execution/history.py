@@ -1,0 +1,91 @@
+"""What the ledger tells of fills, round trips and equity, for people: newest first, a page at a time, exact money as text."""
+
+from collections.abc import Callable, Mapping, Sequence
+from decimal import Decimal, localcontext
+from itertools import groupby
+from typing import Any
+
+import msgspec
+
+from common.costs import MONEY
+from common.market import Side
+from services.execution.account import ZERO
+from services.execution.quality import slippage_bps
+
+Row = Mapping[str, Any]
+#: Asks the ledger: an SQL text and its parameters give rows by column.
+Query = Callable[[str, Sequence[object]], Sequence[Row]]
+
+_FILL = "rowid AS id, trade_id, client_id, pair, session, bar, seq, event_time_ns, leg, symbol, side, quantity, price, decided_price, fee_usd, realised_usd"
+_MONEY_OF_A_MARK = ("equity_usd", "wallet_usd", "unrealised_usd", "gross_exposure_usd")
+# Without an end: a page before nothing is the newest.
+_END = 2**63 - 1
+
+
+def fills(query: Query, *, pair: str, limit: int, before: int) -> dict[str, Any]:
+    """The newest fills, of a pair if one is named; `next` is the `before` of the page after this one, 0 for none."""
+    rows = query(f"SELECT {_FILL} FROM fills WHERE rowid < ? AND (? = '' OR pair = ?) ORDER BY rowid DESC LIMIT ?", (before or _END, pair, pair, limit))  # noqa: S608
+    return {"fills": [_fill(row) for row in rows], "next": _next(rows, limit)}
+
+
+def round_trips(query: Query, *, pair: str, limit: int, before: int) -> dict[str, Any]:
+    """The newest round trips with the decisions that opened and closed them and their fills."""
+    rows = query("SELECT * FROM round_trips WHERE id < ? AND (? = '' OR pair = ?) ORDER BY id DESC LIMIT ?", (before or _END, pair, pair, limit))
+    return {"round_trips": [_round_trip(query, row) for row in rows], "next": _next(rows, limit)}
+
+
+def equity(query: Query, *, points: int) -> dict[str, Any]:
+    """Equity of all pairs at about so many bars of the whole ledger, evenly spread, the newest among them, oldest first."""
+    ((first, last),) = [tuple(row.values()) for row in query("SELECT min(bar) AS first, max(bar) AS last FROM marks", ())]
+    if first is None:
+        return {"equity": [], "every_bars": 1}
+    every = max(1, -(-(last - first + 1) // points))
+    rows = query(
+        "SELECT session, bar, event_time_ns, equity_usd, wallet_usd, unrealised_usd, gross_exposure_usd FROM marks "
+        "WHERE (? - bar) % ? = 0 ORDER BY session, bar",
+        (last, every),
+    )
+    bars = [list(group) for _, group in groupby(rows, key=lambda row: (row["session"], row["bar"]))]
+    if len(bars) > 1 and len(bars[-1]) < len(bars[-2]):
+        bars.pop()  # Not every pair has closed it yet.
+    return {"equity": [_sum(marks) for marks in bars], "every_bars": every}
+
+
+def _next(rows: Sequence[Row], limit: int) -> int:
+    return int(rows[-1]["id"]) if len(rows) == limit else 0
+
+
+def _round_trip(query: Query, row: Row) -> dict[str, Any]:
+    """A position's first decision is at `opened_seq`, its fills come after it, its last one is no entry."""
+    pair, opened, closed = row["pair"], row["opened_seq"], row["seq"]
+    made = [_fill(fill) for fill in query(f"SELECT {_FILL} FROM fills WHERE pair = ? AND seq > ? AND seq <= ? ORDER BY seq, rowid", (pair, opened, closed))]  # noqa: S608
+    entry = query("SELECT * FROM decisions WHERE pair = ? AND seq = ? AND action = ? ORDER BY id DESC LIMIT 1", (pair, opened, row["direction"]))
+    leave = query(
+        "SELECT * FROM decisions WHERE pair = ? AND seq > ? AND seq <= ? AND action NOT LIKE 'ENTER%' ORDER BY seq DESC, id DESC LIMIT 1",
+        (pair, opened, closed),
+    )
+    lost = [Decimal(fill["slippage_usd"]) for fill in made if fill["slippage_usd"] is not None]
+    with localcontext(MONEY):
+        slippage = str(sum(lost, ZERO)) if len(lost) == len(made) else None
+    return {**row, "slippage_usd": slippage, "entry": _decision(entry), "exit": _decision(leave), "fills": made}
+
+
+def _decision(rows: Sequence[Row]) -> dict[str, Any] | None:
+    return {**rows[0], "gates": msgspec.json.decode(rows[0]["gates"])} if rows else None
+
+
+def _fill(row: Row) -> dict[str, Any]:
+    """A fill and what it lost against the middle of the book at its decision: a cost is negative in USD, positive in bps."""
+    price, decided, quantity = Decimal(row["price"]), Decimal(row["decided_price"]), Decimal(row["quantity"])
+    if not decided:
+        return {**row, "decided_price": None, "slippage_usd": None, "slippage_bps": None}
+    side = Side(row["side"])
+    with localcontext(MONEY):
+        won = quantity * (decided - price if side is Side.BUY else price - decided)
+    return {**row, "slippage_usd": str(won), "slippage_bps": slippage_bps(side, float(decided), float(price))}
+
+
+def _sum(marks: Sequence[Row]) -> dict[str, Any]:
+    with localcontext(MONEY):
+        money = {name: str(sum((Decimal(mark[name]) for mark in marks), ZERO)) for name in _MONEY_OF_A_MARK}
+    return {"session": marks[0]["session"], "bar": marks[0]["bar"], "event_time_ns": max(mark["event_time_ns"] for mark in marks), **money}
