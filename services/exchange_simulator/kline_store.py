@@ -12,6 +12,7 @@ from typing import Any, Final
 import msgspec
 import pandas as pd
 import pyarrow as pa
+from pyarrow import feather
 
 from common.errors import ConfigurationError
 from common.settings import Market
@@ -68,7 +69,8 @@ def _named(file: Path, rows: Rows) -> dict[str, Rows]:
 
 
 def _feather_rows(data: bytes) -> Rows:
-    table = pd.read_feather(io.BytesIO(data), columns=["date", "close"])
+    # A thread of Arrow's that still runs when the interpreter ends takes the process with it.
+    table = feather.read_table(pa.BufferReader(data), columns=["date", "close"], use_threads=False).to_pandas(use_threads=False)
     return _pairs(table["date"], table["close"])
 
 

@@ -3,6 +3,8 @@
 import contextlib
 import gzip
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -76,6 +78,22 @@ def test_every_kline_format_gives_the_same_books(tmp_path: Path, name: str, writ
     books = [json.loads(frame.data) for frame in recording.frames({"btcusdt@bookTicker"})]
     middles = [(float(quote["b"]) + float(quote["a"])) / 2 for quote in books]
     assert middles == pytest.approx(CLOSES, abs=0.2)
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="counts threads in /proc")
+def test_reading_a_feather_file_leaves_no_thread(tmp_path: Path) -> None:
+    """None that may still run when the interpreter ends, which would abort the process."""
+    feather(tmp_path / "BTC_USDT-1m.feather")
+    program = """
+import os, sys
+from pathlib import Path
+from services.exchange_simulator import kline_store
+from services.exchange_simulator.store import Wanted, open_recording
+threads = os.listdir("/proc/self/task")
+open_recording(Path(sys.argv[1]), Wanted())
+assert os.listdir("/proc/self/task") == threads
+"""
+    subprocess.run([sys.executable, "-c", program, str(tmp_path)], check=True)
 
 
 @pytest.mark.parametrize(
