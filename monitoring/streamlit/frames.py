@@ -1,0 +1,70 @@
+"""Series as tables that charts are drawn from: a row a sample, with the time in milliseconds as browsers count it."""
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import pandas as pd
+
+from monitoring.streamlit.series import Series, events
+
+COLUMNS = ("time", "value", "series")
+
+
+def long(series: Iterable[Series], name: Callable[[Mapping[str, str]], str], factor: float = 1.0) -> pd.DataFrame:
+    """Samples of all series under their names, NaN left out."""
+    rows = [(at * 1e3, value * factor, name(each.labels)) for each in series for at, value in each.points if not math.isnan(value)]
+    return pd.DataFrame(rows, columns=[*COLUMNS])
+
+
+def by_label(label: str) -> Callable[[Mapping[str, str]], str]:
+    """Name series by one of their labels."""
+    return lambda labels: labels.get(label, "")
+
+
+def called(name: str) -> Callable[[Mapping[str, str]], str]:
+    """Give all series one name."""
+    return lambda _labels: name
+
+
+def z_frame(z: Iterable[Series], thresholds: Iterable[Series], decisions: Iterable[Series]) -> pd.DataFrame:
+    """z, its thresholds on both sides of 0, and where decisions were taken."""
+    line = long(z, called("z"))
+    above = long(thresholds, by_label("threshold"))
+    # An entry at 0 says that there are no thresholds yet.
+    above = above[~above["time"].isin(above.loc[(above["series"] == "entry") & (above["value"] == 0), "time"])]
+    levels = [above.assign(series="+" + above["series"]), above.assign(value=-above["value"], series="-" + above["series"])]
+    marks = pd.DataFrame([(at * 1e3, value_at(line, at * 1e3), _mark(labels["action"])) for at, labels in events(decisions)], columns=[*COLUMNS])
+    return pd.concat([each for each in (line, *levels, marks) if len(each)] or [line], ignore_index=True)
+
+
+def band_frame(middle: Iterable[Series], deviation: Iterable[Series]) -> pd.DataFrame:
+    """A line with two deviations on both sides."""
+    line, width = long(middle, called("value")), long(deviation, called("deviation"))
+    joined = line.merge(width[["time", "value"]], on="time", how="left", suffixes=("", "_of"))
+    around = 2 * joined["value_of"].fillna(0.0)
+    return pd.DataFrame({"time": line["time"], "value": line["value"], "low": joined["value"] - around, "high": joined["value"] + around})
+
+
+def drawdown_frame(equity: pd.DataFrame) -> pd.DataFrame:
+    """How far equity is below its highest point so far, percent."""
+    highest = equity["value"].cummax()
+    return equity.assign(value=100 * (equity["value"] - highest) / highest.where(highest > 0))
+
+
+def change_frame(series: Iterable[Series], name: Callable[[Mapping[str, str]], str]) -> pd.DataFrame:
+    """How far each series is from where it began, percent."""
+    frame = long(series, name)
+    first = frame.groupby("series")["value"].transform("first")
+    return frame.assign(value=100 * (frame["value"] / first - 1))
+
+
+def value_at(frame: pd.DataFrame, time_ms: float) -> float:
+    """The newest value up to a time, else the first."""
+    until = frame[frame["time"] <= time_ms]
+    chosen: Any = until["value"].iloc[-1] if len(until) else frame["value"].iloc[0] if len(frame) else 0.0
+    return float(chosen)
+
+
+def _mark(action: str) -> str:
+    return {"ENTER_LONG": "enter long", "ENTER_SHORT": "enter short", "EXIT": "exit", "STOP": "stop"}.get(action, "other exit")

@@ -1,0 +1,37 @@
+"""Servers that the pages ask, and the pages themselves."""
+
+from collections.abc import Callable, Iterator
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from monitoring.streamlit import kept
+from tests.repo.tree import ROOT
+from tests.unit.monitoring.stage import Stage, staged
+
+APP = ROOT / "monitoring" / "streamlit" / "app.py"
+
+
+@pytest.fixture
+def stage(monkeypatch: pytest.MonkeyPatch) -> Iterator[Stage]:
+    """Services that have just started, with a Prometheus; nothing is answered out of memory that can be asked."""
+    monkeypatch.setattr(kept, "FRESH_S", 0.0)
+    monkeypatch.setattr(kept, "LEFT_ALONE_S", 0.0)
+    with staged() as made:
+        for name, value in made.environment(with_prometheus=True).items():
+            monkeypatch.setenv(name, value)
+        yield made
+
+
+@pytest.fixture
+def show() -> Callable[..., AppTest]:
+    """Show a page by its name."""
+
+    def run(name: str = "overview", **query: str) -> AppTest:
+        page = AppTest.from_file(str(APP), default_timeout=60)
+        page.query_params.update(query)
+        page.switch_page(f"screens/{name}.py").run()
+        assert not page.exception
+        return page
+
+    return run

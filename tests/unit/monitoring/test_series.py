@@ -1,0 +1,185 @@
+"""Reading what services expose, and asking for it as one asks Prometheus."""
+
+import math
+from typing import Any, ClassVar
+
+import pytest
+
+from monitoring.streamlit.client import Away, Client
+from monitoring.streamlit.direct import KEPT_SAMPLES, Direct
+from monitoring.streamlit.frames import band_frame, drawdown_frame, long, z_frame
+from monitoring.streamlit.kept import Kept
+from monitoring.streamlit.series import QueryRefused, Selector, Series, Span, events, rates, samples_of, total
+
+TEXT = """# HELP a_total things
+# TYPE a_total counter
+a_total{pair="ETH-BTC",why="it \\"broke\\"\\nat once, {twice}"} 3.0
+a_bucket{le="+Inf"} 3
+b 1.5e-3
+b_nan NaN
+broken{pair="x"
+"""
+
+
+def test_samples_are_read() -> None:
+    """Escapes in labels, braces in values, exponents and NaN; comments and rubbish are passed over."""
+    found = list(samples_of(TEXT))
+    assert [name for name, *_ in found] == ["a_total", "a_bucket", "b", "b_nan"]
+    assert dict(found[0][1]) == {"pair": "ETH-BTC", "why": 'it "broke"\nat once, {twice}'}
+    assert found[2][2] == 0.0015
+    assert math.isnan(found[3][2])
+
+
+@pytest.mark.parametrize(
+    ("text", "takes"),
+    [
+        ("z", True),
+        ('z{pair="A"}', True),
+        ('z{pair="B"}', False),
+        ('z{pair!="B",leg=~"x|y"}', True),
+        ('z{leg!~"x.*"}', False),
+        ('{pair="A"}', True),
+        ('z{absent=""}', True),
+    ],
+)
+def test_selectors_take_what_prometheus_would(text: str, takes: bool) -> None:
+    """Equal, unequal, matching and not matching, the whole value; a label that is not there is empty."""
+    assert Selector(text).takes({"pair": "A", "leg": "x"}) is takes
+
+
+@pytest.mark.parametrize("text", ["sum(z)", "z + 1", "", "z{pair=A}", 'z{pair="A" leg="x"}', 'z{leg=~"("}', "z[5m]"])
+def test_what_is_no_selector_is_refused(text: str) -> None:
+    """Functions, operators and what is misspelt are told, not guessed."""
+    with pytest.raises(QueryRefused):
+        Selector(text)
+
+
+def test_counters_that_begin_anew_do_not_fall() -> None:
+    """From 10 to 30 in ten seconds is two a second; from 30 to 5 a restart has counted five."""
+    (rate,) = rates([Series({}, [(0, 10), (10, 30), (20, 5)])])
+    assert rate.points == [(10, 2.0), (20, 0.5)]
+
+
+def test_a_sum_leaves_out_what_is_no_number() -> None:
+    """Two series at the same times, one of them unknown at first."""
+    assert total([Series({}, [(0, 1), (1, 2)]), Series({}, [(0, math.nan), (1, 3)])]).points == [(0, 1), (1, 5)]
+
+
+def test_a_counter_that_grows_is_an_event() -> None:
+    """At the sample that shows it first, in the order of time."""
+    grown = events([Series({"action": "EXIT"}, [(0, 0), (5, 0), (10, 1)]), Series({"action": "STOP"}, [(0, 1), (5, 2)])])
+    assert [(at, labels["action"]) for at, labels in grown] == [(5, "STOP"), (10, "EXIT")]
+
+
+def test_marks_stand_on_the_line() -> None:
+    """A decision is drawn at the z of its time, thresholds on both sides of 0."""
+    z = [Series({}, [(0, 1.0), (5, 2.5), (10, math.nan)])]
+    frame = z_frame(z, [Series({"threshold": "entry"}, [(0, 2.0)])], [Series({"action": "ENTER_SHORT"}, [(0, 0), (5, 1)])])
+    found = {(row.series, row.time): row.value for row in frame.itertuples()}
+    assert found == {("z", 0.0): 1.0, ("z", 5000.0): 2.5, ("+entry", 0.0): 2.0, ("-entry", 0.0): -2.0, ("enter short", 5000.0): 2.5}
+
+
+def test_thresholds_that_are_not_there_yet_are_not_drawn() -> None:
+    """While the models warm up all of them are 0; an exit at 0 is one."""
+    given = {"entry": [(0, 0.0), (5, 2.0)], "exit": [(0, 0.0), (5, 0.0)]}
+    frame = z_frame([], [Series({"threshold": name}, points) for name, points in given.items()], [])
+    assert {(row.series, row.time) for row in frame.itertuples()} == {(f"{sign}{name}", 5000.0) for sign in "+-" for name in given}
+
+
+def test_a_band_is_two_deviations_wide() -> None:
+    """0.8 with a deviation of 0.05 lies between 0.7 and 0.9."""
+    (row,) = band_frame([Series({}, [(0, 0.8)])], [Series({}, [(0, 0.05)])]).to_dict("records")
+    assert (row["low"], row["high"]) == (pytest.approx(0.7), pytest.approx(0.9))
+
+
+def test_drawdown_is_from_the_highest_point_so_far() -> None:
+    """From 200 to 190 is five percent, and a new high is none."""
+    frame = drawdown_frame(long([Series({}, [(0, 100), (1, 200), (2, 190), (3, 210)])], lambda _: ""))
+    assert [round(value, 9) for value in frame["value"]] == [0, 0, -5, 0]
+
+
+class Pages(Client):
+    """A service without a network."""
+
+    __slots__ = ()
+    shown: ClassVar[dict[str, Any]] = {}
+
+    def text(self, _path: str) -> str:
+        if self.shown["away"]:
+            raise Away("gone")
+        return f'z{{pair="A"}} {self.shown["value"]}\nz_bucket{{le="1"}} 4\n'
+
+
+@pytest.fixture
+def pages() -> Pages:
+    Pages.shown = {"value": 1.0, "away": False}
+    return Pages("s", "S_URL", "http://x")
+
+
+def test_a_history_is_kept_of_what_was_seen(pages: Pages) -> None:
+    """One sample a look, of each series but buckets, under the service's name; in steps the last of each counts."""
+    now = [100.0]
+    source = Direct([pages], lambda: now[0])
+    for value in (1.0, 2.0, 3.0):
+        now[0] += 1
+        pages.shown["value"] = value
+        source.look()
+    (whole,) = source.over("z", Span(0, 200, 1))
+    assert whole.labels == {"__name__": "z", "pair": "A", "job": "s"}
+    assert whole.points == [(101, 1), (102, 2), (103, 3)]
+    assert source.over("z", Span(0, 200, 2))[0].points == [(101, 1), (103, 3)]
+    assert source.over("z", Span(102.5, 200, 1))[0].points == [(103, 3)]
+    assert [each.last for each in source.now('z{pair="A"}')] == [3]
+    assert source.over("z_bucket", Span(0, 200, 1)) == []
+
+
+def test_a_history_is_bounded(pages: Pages) -> None:
+    """However long it runs, no more than a quarter above what is promised is kept."""
+    now = [0.0]
+    source = Direct([pages], lambda: now[0])
+    for _ in range(2 * KEPT_SAMPLES):
+        now[0] += 1
+        source._scrape(pages, now[0])
+    (track,) = source._tracks["z"].values()
+    assert KEPT_SAMPLES <= len(track.times) <= 1.25 * KEPT_SAMPLES
+    assert track.times[-1] == now[0]
+
+
+def test_all_services_away_is_told(pages: Pages) -> None:
+    """And what was seen before is not lost for whoever asks once they are back."""
+    now = [100.0]
+    source = Direct([pages], lambda: now[0])
+    source.look()
+    pages.shown["away"] = True
+    now[0] += 5
+    with pytest.raises(Away, match="gone"):
+        source.over("z", Span(0, 200, 1))
+    pages.shown["away"] = False
+    now[0] += 5
+    assert len(source.over("z", Span(0, 200, 1))[0].points) == 2
+
+
+def test_an_answer_is_kept_and_its_age_told() -> None:
+    """While its place is away; and the place is left alone for a moment."""
+    now, asked = [0.0], []
+    kept = Kept(lambda: now[0])
+
+    def away() -> None:
+        asked.append(now[0])
+        raise Away("gone")
+
+    assert kept.ask("here", "q", lambda: 7) == (7, 0.0, "")
+    now[0] = 10.0
+    assert kept.ask("here", "q", away) == (7, 10.0, "gone")
+    assert kept.ask("here", "other", away) == (None, 0.0, "gone")
+    assert asked == [10.0]
+    assert kept.ask("there", "q", lambda: 8) == (8, 0.0, "")
+    now[0] = 12.0
+    assert kept.ask("here", "q", lambda: 9) == (9, 0.0, "")
+
+
+def test_pages_that_ask_at_once_share_an_answer() -> None:
+    """Within a moment nothing is asked twice."""
+    kept = Kept(lambda: 5.0)
+    kept.ask("here", "q", lambda: 7)
+    assert kept.ask("here", "q", lambda: 8).value == 7
