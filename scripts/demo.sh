@@ -6,4 +6,6 @@ set -euo pipefail
 export DEMO_CALLER_DIR="$PWD"
 CDPATH='' cd "$(dirname "$0")/.."
 scripts/setup.sh demo
+# The pages need much that nothing else does.
+case " $* " in *" --ui "*) scripts/setup.sh dashboard ;; esac
 exec "${CRYPTO_BOT_VENV:-.venv}/bin/python" -m scripts.embedded "$@"

@@ -61,12 +61,12 @@ is_sound() {
     [ -f "$mark" ] && [ "$(cat "$mark")" = "$python_version $venv" ] && [ "$(version_of "$venv/bin/python")" = "$python_version" ]
 }
 
-# has FILE: whether the packages of this file are in; those of dev.txt include those of demo.txt.
+# has FILE: whether the packages of this file are in; those of dev.txt include those of the others that scripts ask for.
 has() {
     cmp -s "$requirements/$1.txt" "$venv/crypto-bot-$1.txt"
 }
 is_complete() {
-    is_sound && { has "$1" || { [ "$1" = demo ] && has dev; }; }
+    is_sound && { has "$1" || case "$1" in demo | dashboard) has dev ;; *) false ;; esac; }
 }
 
 # An environment that uv made holds no pip.

@@ -54,6 +54,18 @@ class TopicWatch:
         self._reader.close()
 
 
+def serves_pages(port: int) -> bool:
+    """Whether the dashboard of this machine answers."""
+    connection = http.client.HTTPConnection(HOST, port, timeout=1.0)
+    try:
+        connection.request("GET", "/_stcore/health")
+        return connection.getresponse().status == http.client.OK
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
 def ask(port: int, path: str, *, method: str = "GET", timeout_s: float = 2.0) -> tuple[int, Mapping[str, Any]]:
     """Status and JSON body of a request to a local service; (0, {}) when it does not answer."""
     connection = http.client.HTTPConnection(HOST, port, timeout=timeout_s)

@@ -37,6 +37,8 @@ class Options(NamedTuple):
     base_port: int
     kafka: str
     redis_url: str
+    #: Whether the pages are served beside the run.
+    ui: bool = False
 
     @property
     def live(self) -> bool:
@@ -95,7 +97,10 @@ def parser() -> argparse.ArgumentParser:
     add("--duration", type=_positive, metavar="SECONDS", help="end the run after so many seconds of wall time")
     add("--keep-going", action="store_true", help="play the recording over and over, each round as a market session of its own, until Ctrl-C")
     add("--summary", type=Path, metavar="FILE", help="write the summary there as JSON")
-    add("--base-port", type=int, default=8000, metavar="PORT", help="services on PORT to PORT+4, the simulator on PORT+10 (default 8000)")
+    add("--ui", action="store_true", help="serve the pages beside the run, on PORT+501, and say where; the first time this installs what they need")
+    add(
+        "--base-port", type=int, default=8000, metavar="PORT", help="services on PORT to PORT+4, the simulator on PORT+10, the pages on PORT+501 (default 8000)"
+    )
     return made
 
 

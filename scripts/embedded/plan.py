@@ -19,6 +19,8 @@ SERVICES = {
 }
 SIMULATOR = "exchange-simulator"
 SIMULATOR_PORT_OFFSET = 10
+DASHBOARD = "dashboard"
+DASHBOARD_PORT_OFFSET = 501
 
 #: Changed values of the demo profile: never fees, latency or spread.
 DEMO_PROFILE = {"COST_MARGIN": "0", "ADVISORY_GATES": "cost"}
@@ -89,6 +91,22 @@ def environment_of(options: Options, bootstrap: str, redis_url: str, folder: Pat
         made |= {"LEAD_TICKS": str(lead_ticks(len(options.pairs))), "FRAME_QUEUE": str(FRAME_QUEUE)}
         made |= {"BINANCE_WS_URL": f"ws://{HOST}:{simulator}", "BINANCE_REST_URL": f"http://{HOST}:{simulator}"}
     return made
+
+
+def dashboard_of(options: Options, profile: Mapping[str, str], logs: Path) -> Supervised:
+    """The pages, which ask the services themselves; the demo's profile is labelled."""
+    addresses = {
+        f"{name.removesuffix('-service').replace('-', '_').upper()}_URL": f"http://{HOST}:{options.base_port + offset}"
+        for name, (_, offset) in SERVICES.items()
+    }
+    server = {"STREAMLIT_SERVER_ADDRESS": HOST, "STREAMLIT_SERVER_PORT": str(options.base_port + DASHBOARD_PORT_OFFSET), "STREAMLIT_SERVER_HEADLESS": "true"}
+    known = {
+        "PROMETHEUS_URL": "",
+        "EXCHANGE": "binance" if options.live else "simulator",
+        **({"TRADING_PROFILE": "demo"} if profile else {}),
+        "PYTHONPATH": str(ROOT),
+    }
+    return Supervised(DASHBOARD, "monitoring.streamlit", {**addresses, **server, **known}, logs / f"{DASHBOARD}.log")
 
 
 def _variables_of(*beginnings: str) -> list[str]:

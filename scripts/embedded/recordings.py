@@ -61,4 +61,5 @@ def _options(asked: argparse.Namespace, chosen: Chosen) -> Options:
         base_port=asked.base_port,
         kafka=asked.kafka,
         redis_url=asked.redis_url,
+        ui=asked.ui,
     )

@@ -15,11 +15,21 @@ from common.io.mock_broker import MockBroker
 from common.settings import Settings, load, require_writable
 from common.topics import ALL_TOPICS
 from scripts.embedded.interruption import Interrupted, Interruption
-from scripts.embedded.monitor import TopicWatch, ask
+from scripts.embedded.monitor import TopicWatch, ask, serves_pages
 from scripts.embedded.options import Options
-from scripts.embedded.plan import SERVICES, SIMULATOR, SIMULATOR_PORT_OFFSET, WATCH_FETCH_WAIT_MS, environment_of, processes_of
+from scripts.embedded.plan import (
+    DASHBOARD,
+    DASHBOARD_PORT_OFFSET,
+    SERVICES,
+    SIMULATOR,
+    SIMULATOR_PORT_OFFSET,
+    WATCH_FETCH_WAIT_MS,
+    dashboard_of,
+    environment_of,
+    processes_of,
+)
 from scripts.embedded.processes import Supervised, stop_all
-from scripts.embedded.servers import HOST, embedded_redis, require_free
+from scripts.embedded.servers import HOST, embedded_redis, require_free, require_streamlit
 from scripts.embedded.settings_check import require_settings
 from scripts.embedded.tally import Tally
 
@@ -47,6 +57,7 @@ class Run:
         self.simulator: Mapping[str, Any] = {}
         self.positions: Mapping[str, Mapping[str, Any]] = {}
         self.processes: list[Supervised] = []
+        self._dashboard: Supervised | None = None
         self.started_at = time.monotonic()
         self.interrupted = False
         self._interruption = Interruption()
@@ -56,7 +67,12 @@ class Run:
     def execute(self) -> None:
         """Do it all; problems are collected, only a wrong configuration raises."""
         ports = [self.options.base_port + offset for _, offset in SERVICES.values()]
-        require_free(ports if self.options.live else [*ports, self.port(SIMULATOR)])
+        if not self.options.live:
+            ports.append(self.port(SIMULATOR))
+        if self.options.ui:
+            require_streamlit()
+            ports.append(self.port(DASHBOARD))
+        require_free(ports)
         for part in ("data", "logs"):
             shutil.rmtree(self.folder / part, ignore_errors=True)
         require_writable(self.folder)
@@ -77,6 +93,8 @@ class Run:
         if self.options.kafka:
             stack.callback(transport.delete_topics, ALL_TOPICS)
         self.processes = processes_of(self.options, environment, self.folder / "logs")
+        if self.options.ui:
+            self._dashboard = dashboard_of(self.options, self.profile, self.folder / "logs")
         stack.callback(self._stop)
         self._play(watch)
 
@@ -87,7 +105,8 @@ class Run:
 
     def port(self, name: str) -> int:
         """HTTP port of a process."""
-        return self.options.base_port + (SIMULATOR_PORT_OFFSET if name == SIMULATOR else SERVICES[name][1])
+        offsets = {SIMULATOR: SIMULATOR_PORT_OFFSET, DASHBOARD: DASHBOARD_PORT_OFFSET}
+        return self.options.base_port + (offsets[name] if name in offsets else SERVICES[name][1])
 
     def _servers(self, stack: contextlib.ExitStack) -> tuple[KafkaTransport, dict[str, str]]:
         bootstrap = self.options.kafka or stack.enter_context(contextlib.closing(MockBroker())).bootstrap_servers
@@ -109,9 +128,11 @@ class Run:
         return transport, environment_of(self.options, bootstrap, redis_url, self.folder, self.profile) | {"TOPIC_PREFIX": prefix}
 
     def _play(self, watch: TopicWatch) -> None:
-        for process in self.processes:
+        for process in (*self.processes, *self._beside()):
             process.start()
         self._wait_ready()
+        if self._dashboard:
+            self._say(f"pages: http://localhost:{self.port(DASHBOARD)}")
         if not self.options.live:
             status, _ = ask(self.port(SIMULATOR), "/simulator/start", method="POST")
             if status != 200:
@@ -122,7 +143,7 @@ class Run:
 
     def _wait_ready(self) -> None:
         deadline = time.monotonic() + READY_TIMEOUT_S
-        while waiting := [process.name for process in self.processes if not self._is_up(process.name)]:
+        while waiting := [process.name for process in (*self.processes, *self._beside()) if not self._is_up(process.name)]:
             self._watch_processes()
             if time.monotonic() > deadline:
                 raise CryptoBotError(f"not ready after {READY_TIMEOUT_S:.0f} s: {', '.join(waiting)}; see {self.folder / 'logs'}")
@@ -131,6 +152,8 @@ class Run:
 
     def _is_up(self, name: str) -> bool:
         """Ready; ingestion is ready only with its first event, so being connected is enough for it."""
+        if name == DASHBOARD:
+            return serves_pages(self.port(name))
         if name == "ingestion-service":
             _, info = ask(self.port(name), "/info")
             return bool(info.get("details", {}).get("connected"))
@@ -169,8 +192,12 @@ class Run:
         hopeless = not (self.profile or self.options.data != "klines" or self.tally.counts["decisions"])
         return self.options.keep_going and not hopeless
 
+    def _beside(self) -> list[Supervised]:
+        """What is not part of the pipeline."""
+        return [self._dashboard] if self._dashboard else []
+
     def _watch_processes(self) -> None:
-        for process in self.processes:
+        for process in (*self.processes, *self._beside()):
             process.watch()
             if process.given_up:
                 raise CryptoBotError(process.given_up)
@@ -189,4 +216,4 @@ class Run:
             self.resident_mb[process.name] = process.resident_mb() or self.resident_mb.get(process.name, 0.0)
 
     def _stop(self) -> None:
-        self.problems += stop_all(list(reversed(self.processes)))
+        self.problems += stop_all([*self._beside(), *reversed(self.processes)])

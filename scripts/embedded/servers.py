@@ -1,6 +1,7 @@
 """The embedded broker and registry, and the check that the ports are free."""
 
 import contextlib
+import importlib.util
 import socket
 import threading
 from collections.abc import Iterator, Sequence
@@ -17,6 +18,12 @@ def require_free(ports: Sequence[int]) -> None:
     if taken := [port for port in ports if not _is_free(port)]:
         listed = ", ".join(map(str, taken))
         raise ConfigurationError([f"port {listed} is in use: stop what listens there, or choose others with --base-port"])
+
+
+def require_streamlit() -> None:
+    """Raises ConfigurationError where the pages cannot be served."""
+    if importlib.util.find_spec("streamlit") is None:
+        raise ConfigurationError(["--ui: Streamlit is not installed here; start with scripts/demo.sh, which installs it, or run scripts/setup.sh dashboard"])
 
 
 def _is_free(port: int) -> bool:

@@ -112,6 +112,20 @@ def test_development_environment_serves_the_demo(machine: Machine) -> None:
     assert machine.run("demo") == (0, "", "")
 
 
+def test_what_the_pages_need_joins_the_demo(machine: Machine) -> None:
+    """It is installed into the demo's environment once, and takes nothing from it; dev.txt holds it already."""
+    machine.python("python3", "3.12.1")
+    machine.require("dashboard", "one==1")
+    machine.run("demo")
+    assert machine.run("dashboard")[0] == 0
+    assert machine.installed() == 2
+    assert machine.run("demo") == machine.run("dashboard") == (0, "", "")
+    machine.run("dev")
+    machine.require("dashboard", "one==3")
+    machine.require("demo", "one==3")
+    assert machine.run("dashboard") == (0, "", "")
+
+
 def test_interrupted_environment_is_made_anew(machine: Machine) -> None:
     """What a failed installation left behind is not used."""
     machine.python("python3", "3.12.1")

@@ -94,3 +94,9 @@ def test_what_ships_is_there() -> None:
     assert set(SHIPPED) == {(data, market) for data in ("klines", "ticks") for market in Market}
     assert all((folder / "rules.json").is_file() for folder in SHIPPED.values())
     assert set(DEFAULT_PAIRS) <= set(SHIPPED)
+
+
+def test_pages_are_served_when_asked_for() -> None:
+    """Not by themselves: they take packages and a port."""
+    assert not parse([], {}).ui
+    assert parse(["--ui"], {}).ui

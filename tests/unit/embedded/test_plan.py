@@ -8,7 +8,8 @@ import pytest
 
 from common.errors import ConfigurationError
 from common.settings import Market, load
-from scripts.embedded.plan import DEMO_PROFILE, SERVICES, SIMULATOR, environment_of, lead_ticks, pipeline_settings, processes_of
+from monitoring.streamlit.client import DashboardSettings
+from scripts.embedded.plan import DEMO_PROFILE, SERVICES, SIMULATOR, dashboard_of, environment_of, lead_ticks, pipeline_settings, processes_of
 from scripts.embedded.settings_check import require_settings
 from services.execution.settings import ExecutionSettings
 from services.garch_volatility.settings import GarchSettings
@@ -48,6 +49,16 @@ def test_fees_latency_and_spread_are_left_at_their_defaults(tmp_path: Path) -> N
     """The embedded run says nothing about what trading costs."""
     environment = made(tmp_path)
     assert not [name for name in environment if re.search(r"FEE|LATENCY|SPREAD", name)]
+
+
+@pytest.mark.parametrize("profile", [{}, DEMO_PROFILE], ids=["default", "demo-profile"])
+def test_the_pages_ask_the_run_s_own_services_and_label_its_profile(profile: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever Prometheus the caller has elsewhere; the ports are the run's."""
+    monkeypatch.setenv("PROMETHEUS_URL", "http://elsewhere:9090")
+    settings = load(DashboardSettings, dashboard_of(options(base_port=9000), profile, tmp_path).environment)
+    assert not settings.prometheus_url
+    assert (settings.ingestion_url, settings.risk_manager_url) == ("http://127.0.0.1:9000", "http://127.0.0.1:9004")
+    assert settings.profile_in_use.value == ("demo" if profile else "standard")
 
 
 @pytest.mark.parametrize("changes", [{}, {"data": "ticks"}, {"market": Market.SPOT}, {"data": "live"}, {"kafka": "kafka:9092"}])

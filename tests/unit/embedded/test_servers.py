@@ -6,7 +6,7 @@ import pytest
 import redis
 
 from common.errors import ConfigurationError
-from scripts.embedded.servers import embedded_redis, require_free
+from scripts.embedded.servers import embedded_redis, require_free, require_streamlit
 
 
 def test_every_port_in_use_is_named() -> None:
@@ -40,3 +40,10 @@ def test_the_embedded_registry_answers_and_goes() -> None:
         assert client.get("key") == b"value"
     with pytest.raises(redis.exceptions.ConnectionError), redis.Redis.from_url(url, socket_connect_timeout=1) as client:
         client.ping()
+
+
+def test_pages_need_streamlit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where it is missing the text names the command that installs it."""
+    monkeypatch.setattr("scripts.embedded.servers.importlib.util.find_spec", lambda _: None)
+    with pytest.raises(ConfigurationError, match=r"scripts/setup\.sh dashboard"):
+        require_streamlit()
