@@ -12,21 +12,12 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from scripts.drill.receivers import ADDRESSES, CONFIGURATION, SECRETS, Receivers, render
+from scripts.drill.rule_files import groups, rules_of
+from scripts.drill.sinks import MailSink, WebhookSink, eventually
 from tests.conftest import free_ports
-from tests.monitoring.rule_files import groups, rules_of
-from tests.monitoring.sinks import MailSink, WebhookSink, eventually
-from tests.monitoring.tools import alertmanager_over, require_tool
-from tests.repo.tree import ROOT
+from tests.monitoring.tools import require_alertmanager, require_tool
 
-START = ROOT / "docker" / "alertmanager" / "start.sh"
-CONFIGURATION = ROOT / "monitoring" / "alertmanager"
-ADDRESSES = {"ALERT_EMAIL_TO": "desk@example.com", "ALERT_EMAIL_FROM": "bot@example.com", "SMTP_SERVER": "mail.example.com:587", "SMTP_USER": "bot@example.com"}
-SECRETS = {
-    "slack_webhook_url": "http://127.0.0.1:1/slack",
-    "smtp_password": "a password of the mail server",
-    "pagerduty_routing_key": "0123456789abcdef0123456789abcdef",
-    "heartbeat_url": "http://127.0.0.1:1/heartbeat",
-}
 INTEGRATIONS = {
     "slack_webhook_url": "slack_configs",
     "smtp_password": "email_configs",
@@ -36,18 +27,9 @@ INTEGRATIONS = {
 PAIR = "ETHUSDT-BTCUSDT"
 
 
-def rendered(folder: Path, secrets: Mapping[str, str], addresses: Mapping[str, str] = ADDRESSES) -> subprocess.CompletedProcess[str]:
-    """What Alertmanager would be started with."""
-    folder.mkdir(exist_ok=True)
-    for name, value in secrets.items():
-        (folder / name).write_text(f"{value}\n", encoding="utf-8")
-    environment = {"PATH": os.environ["PATH"], "ALERTMANAGER_CONFIGURATION": str(CONFIGURATION), "ALERTMANAGER_SECRETS": str(folder), **addresses}
-    return subprocess.run(["sh", START, "--render"], env=environment, capture_output=True, text=True, check=False)
-
-
 def checked(folder: Path, secrets: Mapping[str, str]) -> tuple[Path, str]:
     """A configuration that amtool has accepted, as a file and as text."""
-    text = rendered(folder / "secrets", secrets).stdout
+    text = render(folder / "secrets", secrets).stdout
     file = folder / "alertmanager.yml"
     file.write_text(text, encoding="utf-8")
     found = subprocess.run([require_tool("amtool"), "check-config", file], capture_output=True, text=True, check=False)
@@ -57,7 +39,7 @@ def checked(folder: Path, secrets: Mapping[str, str]) -> tuple[Path, str]:
 
 def test_without_a_secret_alerts_are_kept_and_nobody_is_called(tmp_path: Path) -> None:
     """Development starts with nothing: the receivers are there and send nothing."""
-    text = rendered(tmp_path / "none", {}).stdout
+    text = render(tmp_path / "none", {}).stdout
     assert "_configs" not in text
     assert re.findall(r"- name: (\w+)", text) == ["warning", "critical", "heartbeat"]
     assert "{" not in "".join(line for line in text.splitlines() if "ALERT_" in line or "SMTP_" in line)
@@ -66,16 +48,16 @@ def test_without_a_secret_alerts_are_kept_and_nobody_is_called(tmp_path: Path) -
 @pytest.mark.parametrize("name", SECRETS)
 def test_a_secret_brings_its_receivers_and_off_takes_them_away(name: str, tmp_path: Path) -> None:
     """Each of the four stands for itself, and no secret stands in the configuration."""
-    text = rendered(tmp_path / "one", {name: SECRETS[name]}).stdout
+    text = render(tmp_path / "one", {name: SECRETS[name]}).stdout
     assert {kind for kind in INTEGRATIONS.values() if kind in text} == {INTEGRATIONS[name]}
     assert SECRETS[name] not in text
-    assert INTEGRATIONS[name] not in rendered(tmp_path / "two", {**SECRETS, name: "off"}).stdout
+    assert INTEGRATIONS[name] not in render(tmp_path / "two", {**SECRETS, name: "off"}).stdout
 
 
 @pytest.mark.parametrize(("addresses", "named"), [({}, "ALERT_EMAIL_TO is empty"), ({**ADDRESSES, "SMTP_SERVER": "mail|rm"}, "SMTP_SERVER: 'mail|rm'")])
 def test_mail_needs_addresses(addresses: dict[str, str], named: str, tmp_path: Path) -> None:
     """One that is missing or cannot be one is named, with status 2."""
-    found = rendered(tmp_path / "secrets", SECRETS, addresses)
+    found = render(tmp_path / "secrets", SECRETS, addresses)
     assert found.returncode == 2
     assert named in found.stderr
 
@@ -142,7 +124,7 @@ def alert(name: str, severity: str, service: str = "execution-service", *, ended
         "labels": {"alertname": name, "severity": severity, "service": service, **labels},
         "annotations": {
             "summary": f"{name} has happened",
-            "description": "950000 USD-seconds, more than the budget.",
+            "description": "950000 USD-seconds: more than the budget.",
             "value": "950000",
             "limit": "900000 USD-seconds",
             "runbook_url": f"http://runbook.test/runbook.md#{name.lower()}",
@@ -159,26 +141,22 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     if os.environ.get("TEST_LEVEL") != "all":
         pytest.skip("takes its time: set TEST_LEVEL=all")
     folder = tmp_path_factory.mktemp("alertmanager")
-    hooks, mail = WebhookSink(), MailSink(folder)
-    secrets = {**SECRETS, "slack_webhook_url": f"{hooks.url}/slack", "heartbeat_url": f"{hooks.url}/heartbeat"}
-    text = rendered(folder / "secrets", secrets, {**ADDRESSES, "SMTP_SERVER": mail.address}).stdout
+    receivers = Receivers.start(folder)
+    text = receivers.configuration(folder / "secrets")
     text = re.sub(r"group_wait: \d+s", "group_wait: 0s", text).replace("group_interval: 1m", "group_interval: 1s")
-    text = re.sub(r"^( *)(- )routing_key_file", rf"\1- url: {hooks.url}/v2/enqueue\n\1  routing_key_file", text, flags=re.MULTILINE)
-    text = text.replace("require_tls: true", "require_tls: true\n        tls_config: {insecure_skip_verify: true}")
     (folder / "alertmanager.yml").write_text(text, encoding="utf-8")
     (port,) = free_ports(1)
     options = [f"--config.file={folder}/alertmanager.yml", f"--storage.path={folder}/data", f"--web.listen-address=127.0.0.1:{port}"]
     options += ["--cluster.listen-address=", "--web.external-url=http://alertmanager.test:9093"]
     with (folder / "log").open("wb") as log:
-        process = subprocess.Popen([*alertmanager_over(folder), *options], stdout=log, stderr=log)
+        process = subprocess.Popen([*require_alertmanager(folder, CONFIGURATION), *options], stdout=log, stderr=log)
     try:
         eventually(lambda: _answers(f"http://127.0.0.1:{port}/-/ready"), "Alertmanager")
-        yield Running(f"http://127.0.0.1:{port}", hooks, mail)
+        yield Running(f"http://127.0.0.1:{port}", receivers.hooks, receivers.mail)
     finally:
         process.terminate()
         process.wait(10)
-        hooks.close()
-        mail.close()
+        receivers.close()
 
 
 def _answers(url: str) -> bool | None:
@@ -198,7 +176,7 @@ def test_a_critical_alert_reaches_slack_mail_and_pager_with_all_that_is_needed(r
     assert message["title_link"] == f"http://grafana.test/d/crypto-bot-overview?var-pair={PAIR}"
     lines = message["text"].splitlines()
     assert lines[:6] == [
-        "950000 USD-seconds, more than the budget.",
+        "950000 USD-seconds: more than the budget.",
         f"Pair: {PAIR}",
         "Value: 950000",
         "Limit: 900000 USD-seconds",
@@ -212,7 +190,8 @@ def test_a_critical_alert_reaches_slack_mail_and_pager_with_all_that_is_needed(r
     payload = page["payload"]
     assert (payload["severity"], payload["component"], payload["class"]) == ("critical", "execution-service", "UnhedgedOverBudget")
     assert payload["summary"] == message["title"]
-    assert payload["custom_details"]["text"].splitlines() == lines
+    # A text, though the description has a colon, and details that are YAML would be taken for it.
+    assert payload["custom_details"]["text"].splitlines() == ["UnhedgedOverBudget", *lines]
     assert page["client_url"] == message["title_link"]
 
     mail = eventually(lambda: next((each for each in running.mail.mails if "UnhedgedOverBudget" in str(each.message["Subject"])), None), "a mail")

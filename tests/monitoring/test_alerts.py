@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 
+from scripts.drill.rule_files import PROMETHEUS, Rule, groups, rules_of
 from tests.exposed import catalogues
 from tests.monitoring.alert_cases import CASES, Case
-from tests.monitoring.rule_files import PROMETHEUS, ROOT, Rule, groups, rules_of
 from tests.monitoring.tools import require_tool
+from tests.repo.tree import ROOT
 
 GRAFANA_URL, RUNBOOK_URL = "http://grafana.test", "http://runbook.test/runbook.md"
 RULES = {group: rules_of(group) for group in groups()}

@@ -12,10 +12,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from scripts.drill.rule_files import PROMETHEUS, groups, rules_of
+from scripts.drill.sinks import eventually
 from scripts.embedded.plan import SERVICES
 from tests.conftest import free_ports
-from tests.monitoring.rule_files import PROMETHEUS, groups, rules_of
-from tests.monitoring.sinks import eventually
 from tests.monitoring.tools import require_tool
 from tests.system.demo import QUICK, Demo, all_level
 from tests.system.recordings import cut_ticks

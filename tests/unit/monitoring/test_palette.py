@@ -7,8 +7,8 @@ import pytest
 
 from common.messages import PositionState, Verdict
 from monitoring import palette
+from scripts.drill.rule_files import groups, rules_of
 from services.execution.metrics import PROFIT_PARTS
-from tests.monitoring.rule_files import groups, rules_of
 
 #: White, and the panels and pages of both programs in the dark.
 BACKGROUNDS = ("#FFFFFF", "#181B1F", "#0E1117")

@@ -3,11 +3,12 @@
 import json
 import re
 from collections.abc import Iterator
-from pathlib import Path
 from typing import NamedTuple
 
-ROOT = Path(__file__).parents[2]
+from scripts.embedded.options import ROOT
+
 PROMETHEUS = ROOT / "monitoring" / "prometheus"
+_FOR = re.compile(r"^ {6}- alert: (\w+)$|^ {8}for: (\w+)$", re.MULTILINE)
 _FIELD = re.compile(r"^ {8}(\w+): ?(.*)$")
 _ANNOTATION = re.compile(r"^ {10}(\w+): (.*)$")
 
@@ -55,3 +56,15 @@ def _block(lines: list[str]) -> Iterator[str]:
 def _plain(value: str) -> str:
     text: str = json.loads(value) if value.startswith('"') else value
     return text
+
+
+def waits() -> dict[str, str]:
+    """`for` of every alert as its rule has it; empty where it has none."""
+    found: dict[str, str] = {}
+    for group in groups():
+        for alert, wait in _FOR.findall((PROMETHEUS / "rules" / f"{group}.yml").read_text(encoding="utf-8")):
+            if alert:
+                found[alert] = ""
+            elif found:
+                found[list(found)[-1]] = wait
+    return found

@@ -20,17 +20,19 @@ PATIENCE_S = 30.0
 
 
 class Received(NamedTuple):
-    """One request: where to, and the JSON that it carried."""
+    """One request: where to, the JSON that it carried, and when it came (monotonic seconds)."""
 
     path: str
     body: dict[str, Any]
+    at_s: float = 0.0
 
 
 def eventually(find: Callable[[], T | None], what: str, patience_s: float = PATIENCE_S) -> T:
-    """Wait for something to come."""
+    """Wait for something to come; raises TimeoutError when it does not in time."""
     give_up_at = time.monotonic() + patience_s
     while (found := find()) is None:
-        assert time.monotonic() < give_up_at, f"never came: {what}"
+        if time.monotonic() > give_up_at:
+            raise TimeoutError(f"never came: {what}")
         time.sleep(0.05)
     return found
 
@@ -40,15 +42,18 @@ class WebhookSink:
 
     def __init__(self) -> None:
         self.received: list[Received] = []
+        #: Paths that are answered with 404, as an address that has been withdrawn.
+        self.withdrawn: set[str] = set()
         sink = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                sink.received.append(Received(self.path, body))
-                pager = self.path == "/v2/enqueue"
+                gone, pager = self.path in sink.withdrawn, self.path == "/v2/enqueue"
+                if not gone:
+                    sink.received.append(Received(self.path, body, time.monotonic()))
                 answer = b'{"status": "success", "message": "Event processed", "dedup_key": "k"}' if pager else b"ok"
-                self.send_response(202 if pager else 200)
+                self.send_response(404 if gone else 202 if pager else 200)
                 self.send_header("Content-Length", str(len(answer)))
                 self.end_headers()
                 self.wfile.write(answer)
@@ -80,6 +85,8 @@ class Mail(NamedTuple):
     password: str
     recipients: tuple[str, ...]
     message: EmailMessage
+    #: When it came, monotonic seconds.
+    at_s: float = 0.0
 
 
 class MailSink:
@@ -103,7 +110,7 @@ class MailSink:
             "-out",
             str(certificate),
         ]
-        subprocess.run(command, capture_output=True, check=True)
+        subprocess.run(command, capture_output=True, check=True)  # noqa: S603 - our own command
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(certificate, key)
         self.mails: list[Mail] = []
@@ -184,7 +191,8 @@ class _Conversation:
         while (line := self._lines.readline()) != b".\r\n":
             lines.append(line.removeprefix(b"."))
         assert self._login
-        self._mails.append(Mail(*self._login, tuple(self._recipients), email.message_from_bytes(b"".join(lines), policy=email.policy.default)))
+        message = email.message_from_bytes(b"".join(lines), policy=email.policy.default)
+        self._mails.append(Mail(*self._login, tuple(self._recipients), message, time.monotonic()))
         self._say("250 taken")
 
     def _on_quit(self, _rest: str) -> None:
