@@ -1,4 +1,4 @@
-"""Write docs/api.md from the code: topics, messages, HTTP routes and settings; docs/metrics.md and the example env files along with it.
+"""Write docs/api.md from the code: topics, messages, HTTP routes and settings; docs/metrics.md, the example env files and dashboards along with it.
 
 python -m scripts.api_docs            write them
 python -m scripts.api_docs --check    status 1 when one is not current
@@ -22,6 +22,7 @@ from common.settings import Settings
 from common.settings_help import SettingHelp, settings_help
 from common.topics import ALL_TOPICS
 from scripts import env_examples, metric_docs
+from scripts.dashboards import __main__ as dashboards
 from scripts.markdown import code, table
 from scripts.service_list import ROOT, packages, service_name, settings_type_of
 
@@ -201,4 +202,4 @@ def main(arguments: Sequence[str]) -> int:
 
 if __name__ == "__main__":
     # One command keeps all that comes from the code.
-    sys.exit(max(each(sys.argv[1:]) for each in (main, metric_docs.main, env_examples.main)))
+    sys.exit(max(each(sys.argv[1:]) for each in (main, metric_docs.main, env_examples.main, dashboards.main)))

@@ -12,6 +12,8 @@ PRODUCTION = "production"
 #: What stands in examples and on lists of usual passwords.
 EXAMPLES = {"admin", "changeme", "change-me", "change_me", "default", "example", "grafana", "kafka", "password", "passwort", "redis", "replace-me", "secret"}
 EXAMPLES |= {"crypto-bot", "cryptobot", "hunter2", "letmein", "qwerty", "test", "token", "your-password", "your_password", "12345678", "123456789012", "xxx"}
+#: Of Grafana in development.
+EXAMPLES |= {"admin123"}
 LEAST_CHARACTERS = 12
 DASHBOARD_USERS = "dashboard_users"
 MAIL = ("ALERT_EMAIL_TO", "ALERT_EMAIL_FROM", "SMTP_SERVER", "SMTP_USER")

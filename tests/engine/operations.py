@@ -110,7 +110,7 @@ BREAKS = (
     ),
     _stop("alertmanager", follows=("alertmanager server", "alertmanager alerts")),
     _stop("prometheus", follows=("prometheus server", "target all", "rule all", "grafana data source prometheus")),
-    _stop("grafana", follows=("grafana server", "grafana dashboard crypto-bot-overview")),
+    _stop("grafana", follows=("grafana server", "grafana dashboard crypto-bot-trading")),
     _stop("streamlit", follows=("endpoint streamlit",)),
     _stop("kafka-ui", follows=("endpoint kafka-ui",)),
     _stop("kafka", 2, ("kafka broker", "topic ticks")),

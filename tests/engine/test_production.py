@@ -77,6 +77,7 @@ def nobody_gets_in_without_a_login(production: Production) -> None:
     assert production.https("dashboard", "/", (USER, "wrong")) == 401
     assert production.https("dashboard", "/", (USER, planted["password of the page"])) == 200
     assert production.https("grafana", "/api/search") == 401
+    assert production.https("grafana", "/api/search", ("admin", "admin123")) == 401
     assert production.https("grafana", "/api/search", ("admin", planted["grafana_admin_password"])) == 200
     assert production.https("kafka-ui", "/actuator/health") == 200
     assert "NOAUTH" in production.redis("ping")

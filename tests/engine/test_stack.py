@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from scripts.dashboards.boards import BOARDS
 from tests.engine.commands import commands_work_as_written
 from tests.engine.operations import a_backup_is_restored_into_empty_volumes, each_broken_subject_is_the_one_bad_row, health_check_says_healthy
 from tests.engine.stack import Stack, carry_out, compose_words, eventually, have_images, require_engine, run
@@ -55,10 +56,10 @@ def it_fits_its_memory(stack: Stack) -> None:
 
 
 def it_is_watched(stack: Stack) -> None:
-    """Prometheus reaches every target, the Watchdog reaches Alertmanager, Grafana has the dashboard and its data source."""
+    """Prometheus reaches every target, the Watchdog reaches Alertmanager, Grafana has the dashboards and their data source."""
     assert eventually(lambda: {each["metric"]["job"] for each in stack.metric("up == 1")} == {*PIPELINE, "prometheus", "alertmanager"}, 60)
     assert eventually(lambda: "Watchdog" in {alert["labels"]["alertname"] for alert in stack.get("ALERTMANAGER_PORT", "/api/v2/alerts") or ()}, 60)
-    assert "crypto-bot-overview" in {board["uid"] for board in stack.get("GRAFANA_PORT", "/api/search")}
+    assert {board.uid for board in BOARDS} <= {board["uid"] for board in stack.get("GRAFANA_PORT", "/api/search")}
     assert stack.get("GRAFANA_PORT", "/api/datasources/uid/prometheus/health")["status"] == "OK"
 
 

@@ -128,7 +128,7 @@ def alert(name: str, severity: str, service: str = "execution-service", *, ended
             "value": "950000",
             "limit": "900000 USD-seconds",
             "runbook_url": f"http://runbook.test/runbook.md#{name.lower()}",
-            "dashboard_url": "http://grafana.test/d/crypto-bot-overview?var-pair=" + labels.get("pair", ""),
+            "dashboard_url": "http://grafana.test/d/crypto-bot-trading?var-pair=" + labels.get("pair", ""),
         },
         "startsAt": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now - 60)),
     }
@@ -173,7 +173,7 @@ def test_a_critical_alert_reaches_slack_mail_and_pager_with_all_that_is_needed(r
     (message,) = running.hooks.first("/slack", "UnhedgedOverBudget").body["attachments"]
     assert message["color"] == "danger"
     assert message["title"] == "[FIRING 1] UnhedgedOverBudget: UnhedgedOverBudget has happened (critical, execution-service)"
-    assert message["title_link"] == f"http://grafana.test/d/crypto-bot-overview?var-pair={PAIR}"
+    assert message["title_link"] == f"http://grafana.test/d/crypto-bot-trading?var-pair={PAIR}"
     lines = message["text"].splitlines()
     assert lines[:6] == [
         "950000 USD-seconds: more than the budget.",
@@ -181,7 +181,7 @@ def test_a_critical_alert_reaches_slack_mail_and_pager_with_all_that_is_needed(r
         "Value: 950000",
         "Limit: 900000 USD-seconds",
         "Runbook: http://runbook.test/runbook.md#unhedgedoverbudget",
-        f"Dashboard: http://grafana.test/d/crypto-bot-overview?var-pair={PAIR}",
+        f"Dashboard: http://grafana.test/d/crypto-bot-trading?var-pair={PAIR}",
     ]
     assert lines[-1] == "Silence: http://alertmanager.test:9093/#/silences/new?filter=%7Balertname%3D%22UnhedgedOverBudget%22%7D"
 

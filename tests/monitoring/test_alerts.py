@@ -22,8 +22,9 @@ ALERTS = {rule.name: rule for rules in RULES.values() for rule in rules if rule.
 RECORDED = {rule.name for rules in RULES.values() for rule in rules if rule.kind == "record"}
 #: A program may have to come out of an image, and whoever starts an engine does it alone.
 #: What Prometheus, Alertmanager and the client libraries report of themselves.
-FOREIGN = re.compile(r"^(up|process_\w+|prometheus_\w+|alertmanager_\w+)$")
+FOREIGN = re.compile(r"^(up|ALERTS|scrape_\w+|process_\w+|python_gc_\w+|prometheus_\w+|alertmanager_\w+)$")
 all_level = pytest.mark.skipif(os.environ.get("TEST_LEVEL") != "all", reason="takes its time: set TEST_LEVEL=all")
+DASHBOARDS = {each["uid"]: each for path in (ROOT / "monitoring/grafana/dashboards").glob("*.json") for each in [json.loads(path.read_text(encoding="utf-8"))]}
 RUNBOOK = (ROOT / "docs" / "runbook.md").read_text(encoding="utf-8")
 
 
@@ -75,13 +76,8 @@ def run_promtool(folder: Path, group: str, cases: list[Case], *, long: bool) -> 
 
 def names_in(expression: str) -> set[str]:
     """The metrics that an expression asks for."""
-    bare = re.sub(r"\{[^}]*\}|\b(by|without|on|ignoring|group_left|group_right) \([^)]*\)|\[[^\]]*\]", " ", expression)
-    return {name for name in re.findall(r"[a-zA-Z_][\w:]*", bare) if "_" in name or name == "up"} - {
-        "histogram_quantile",
-        "last_over_time",
-        "min_over_time",
-        "predict_linear",
-    }
+    bare = re.sub(r'\{[^}]*\}|"[^"]*"|\b(by|without|on|ignoring|group_left|group_right) \([^)]*\)|\[[^\]]*\]', " ", expression)
+    return {name for name in re.findall(r"\b[a-zA-Z_][\w:]*\b(?!\()", bare) if "_" in name or name in {"up", "ALERTS"}}
 
 
 def test_there_is_a_case_for_every_alert_and_no_other() -> None:
@@ -116,12 +112,21 @@ def test_an_alert_says_how_bad_it_is_what_it_is_about_and_what_to_do(name: str) 
     assert set(rule.annotations) == {"summary", "description", "runbook_url", "dashboard_url"} | (set() if name == "Watchdog" else {"value", "limit"})
     assert "$value" in rule.annotations["description"] or name in {"Watchdog", "ServiceDown"}
     assert rule.annotations["runbook_url"] == "{{ $externalLabels.runbook_url }}#" + name.lower()
-    uid = rule.annotations["dashboard_url"].partition("/d/")[2].partition("?")[0]
-    dashboards = [json.loads(path.read_text(encoding="utf-8")) for path in (ROOT / "monitoring" / "grafana" / "dashboards").glob("*.json")]
-    assert uid in {dashboard["uid"] for dashboard in dashboards}
+    require_panel(rule.annotations["dashboard_url"])
     entry = RUNBOOK.partition(f"\n### {name}\n")[2].partition("\n### ")[0]
     for part in ("Means", "Look", "Fix"):
         assert f"\n- **{part}:** " in f"\n{entry.strip()}", f"{name}: {part}"
+
+
+def require_panel(url: str) -> None:
+    """A dashboard that is there, a panel of it that is there once, and variables that it has."""
+    uid, _, query = url.partition("/d/")[2].partition("?")
+    dashboard = DASHBOARDS[uid]
+    number, *variables = query.split("&")
+    (panel,) = [each for each in dashboard["panels"] if f"viewPanel=panel-{each['id']}" == number]
+    assert panel["type"] != "row"
+    names = {variable["name"] for variable in dashboard["templating"]["list"]}
+    assert {each.partition("=")[0].removeprefix("var-") for each in variables} <= names
 
 
 def test_the_runbook_has_no_entry_of_an_alert_that_is_gone() -> None:

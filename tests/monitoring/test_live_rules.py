@@ -47,12 +47,12 @@ class Server(NamedTuple):
 
 
 @contextmanager
-def watching(folder: Path, ports: Mapping[str, int]) -> Iterator[Server]:
-    """The project's configuration, but for where the services are, and faster."""
+def watching(folder: Path, ports: Mapping[str, int], alertmanager_port: int = 0) -> Iterator[Server]:
+    """The project's configuration, but for where the services are, and faster; itself in the place of Alertmanager where there is none."""
     (port,) = free_ports(1)
     text = (PROMETHEUS / "prometheus.yml").read_text(encoding="utf-8")
     text = re.sub(r"dns_sd_configs: \[\{names: \[([\w-]+)\][^]]*\]", lambda found: f'static_configs: [{{targets: ["127.0.0.1:{ports[found[1]]}"]}}]', text)
-    text = text.replace("localhost:9090", f"127.0.0.1:{port}").replace("alertmanager:9093", f"127.0.0.1:{port}")
+    text = text.replace("localhost:9090", f"127.0.0.1:{port}").replace("alertmanager:9093", f"127.0.0.1:{alertmanager_port or port}")
     text = re.sub(r"(scrape_interval|scrape_timeout|evaluation_interval): \ds", r"\1: 2s", text)
     (folder / "prometheus.yml").write_text(text, encoding="utf-8")
     shutil.copytree(PROMETHEUS / "rules", folder / "rules")
@@ -67,7 +67,7 @@ def watching(folder: Path, ports: Mapping[str, int]) -> Iterator[Server]:
         process.wait(20)
 
 
-def _is_watched(server: Server) -> bool | None:
+def is_watched(server: Server) -> bool | None:
     """Whether all five services have been scraped, and risk-manager has closed a bar."""
     try:
         return (len(server.values('up{job=~".+-service"} == 1')) == len(SERVICES) and bool(server.values("crypto_bot_pair_healthy"))) or None
@@ -83,7 +83,7 @@ def test_every_rule_is_computed_over_a_run_and_nothing_fires_without_a_cause(tmp
     (tmp_path / "prometheus").mkdir()
     with Demo(tmp_path / "demo", ["--recording", str(recording), "--speed", "1"], {**QUICK, "BAR_INTERVAL_SECONDS": "1"}) as demo:
         with watching(tmp_path / "prometheus", {name: demo.port(name) for name in SERVICES}) as server:
-            eventually(lambda: _is_watched(server), "all services scraped", SECONDS)
+            eventually(lambda: is_watched(server), "all services scraped", SECONDS)
             recorded = [rule.name for group in groups() for rule in rules_of(group) if rule.kind == "record"]
             eventually(lambda: {name for name in recorded if not server.values(name)} <= WITHOUT_TRADES or None, "a value of each recorded series", SECONDS)
             rules = server.rules()

@@ -198,8 +198,25 @@ def test_production_has_no_simulator_and_its_secrets_in_files(sets: dict[str, di
     for name in (*PIPELINE, "topics", "streamlit", "redis"):
         assert "redis_password" in {secret["source"] for secret in services[name]["secrets"]}
     assert services["kafka-ui"]["environment"]["AUTH_TYPE"] == "LOGIN_FORM"
-    assert services["grafana"]["environment"]["GF_AUTH_ANONYMOUS_ENABLED"] == "false"
     assert {port["target"] for port in services["gateway"]["ports"]} >= {8443}
+
+
+def test_grafana_asks_for_a_known_password_in_development_only(sets: dict[str, dict[str, Any]]) -> None:
+    """Development looks without a login and changes things as admin, admin123; production knows neither, and shows the same dashboards."""
+    environments = {name: made["services"]["grafana"]["environment"] for name, made in sets.items()}
+    for name in ("base", "development"):
+        assert environments[name]["GF_SECURITY_ADMIN_PASSWORD"] == "admin123"
+        assert environments[name]["GF_AUTH_ANONYMOUS_ENABLED"] == "true"
+        assert environments[name]["GF_AUTH_ANONYMOUS_ORG_ROLE"] == "Viewer"
+    production = environments["production"]
+    # Grafana refuses to start with both.
+    assert {name for name in production if name.startswith("GF_SECURITY_ADMIN_PASSWORD")} == {"GF_SECURITY_ADMIN_PASSWORD__FILE"}
+    assert production["GF_SECURITY_ADMIN_PASSWORD__FILE"] == "/run/secrets/grafana_admin_password"
+    assert production["GF_AUTH_ANONYMOUS_ENABLED"] == "false"
+    mounts = [{each["target"]: each["source"] for each in made["services"]["grafana"]["volumes"] if each["type"] == "bind"} for made in sets.values()]
+    assert mounts[0] == mounts[1] == mounts[2]
+    assert set(mounts[0]) == {"/etc/grafana/provisioning", "/etc/grafana/dashboards"}
+    assert len({each["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"] for each in environments.values()}) == 1
 
 
 def test_development_reads_secrets_from_files_too(sets: dict[str, dict[str, Any]]) -> None:

@@ -135,7 +135,7 @@ def test_every_wrong_setting_is_named_at_once() -> None:
     ("secrets", "problem"),
     [
         ({"redis_password": "changeme"}, "redis_password is an example password"),
-        ({"grafana_admin_password": "Admin"}, "grafana_admin_password is an example password"),
+        ({"grafana_admin_password": "Admin123"}, "grafana_admin_password is an example password"),
         ({"control_token": "aaaaaaaaaaaaaaaa"}, "control_token is an example password"),
         ({"control_token": "a1b2c3"}, "control_token has fewer than 12 characters"),
         ({"dashboard_users": "trader password"}, "dashboard_users: line 1 is not a name and a hash"),
