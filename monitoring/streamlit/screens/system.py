@@ -96,7 +96,7 @@ def show_charts(found: dict[str, list[Series]]) -> None:
         place.markdown(f"**{title}**")
         ours = frame[frame["series"] != ""]
         if len(ours):
-            place.vega_lite_chart(ours, figures.lines(unit, colours=COLOURS, zero=True, digits=",.1f"), key=f"chart {title}")
+            place.vega_lite_chart(ours, figures.lines(unit, colours=COLOURS, zero=True, digits=",.1f", height=280), key=f"chart {title}")
         else:
             place.caption("No samples yet: two are needed.")
 
