@@ -10,6 +10,7 @@ from threading import Event
 import msgspec
 
 from common.codec import decoder_of, encode
+from common.errors import InvalidRecord
 from common.io.lease import FileLocks, Lease
 from common.messages import HedgeRatio
 from common.topics import HEDGE_RATIOS, TICKS
@@ -46,8 +47,11 @@ def _garbage(stage: Stage) -> Iterator[None]:
 def _lost_records(stage: Stage) -> Iterator[None]:
     """One that is ahead of its stream: those between are missing, as if they had been lost."""
     decoder = decoder_of(HEDGE_RATIOS)
-    for record in reversed(stage.newest(HEDGE_RATIOS, 20)):
-        message = decoder.decode(record.value)
+    for record in reversed(stage.newest(HEDGE_RATIOS, 100)):
+        try:
+            message = decoder.decode(record.value)
+        except InvalidRecord:  # Garbage of another act.
+            continue
         if isinstance(message, HedgeRatio):
             ahead = msgspec.structs.replace(message, tick=msgspec.structs.replace(message.tick, seq=message.tick.seq + _AHEAD))
             stage.send(HEDGE_RATIOS, [(record.key, encode(ahead), record.partition)])

@@ -78,9 +78,9 @@ class Player:
             with self._caused(act, stage) as began_s:
                 self._until(lambda: self._hear(expected, outcomes, began_s), act.within_s, stage)
                 self._look_for_muted(act, outcomes, began_s, stage)
-                stage.tend()
-            ended_s = time.monotonic()
-            self._until(lambda: self._hear_end(expected, outcomes, ended_s), act.resolved_within_s, stage)
+                # The remedy begins here: a service that is restarted for it may end the alert before it is back.
+                ended_s = time.monotonic()
+            self._until(lambda: self._hear_end(expected, outcomes, began_s, ended_s), act.resolved_within_s, stage)
         except Stopped:
             raise
         except Exception as error:  # noqa: BLE001 - whatever breaks in one act, the others are played
@@ -127,13 +127,15 @@ class Player:
                     outcome.problems += [f"{one.receiver}: {one.problem}" for one in heard if one.problem]
         return all(outcome.notified_after_s is not None for outcome in outcomes)
 
-    def _hear_end(self, expected: Sequence[Expected], outcomes: Sequence[Outcome], since_s: float) -> bool:
+    def _hear_end(self, expected: Sequence[Expected], outcomes: Sequence[Outcome], since_s: float, ended_s: float) -> bool:
+        """The last word to every receiver is an all-clear; one that came before the remedy was of an alert that ends by itself."""
         for each, outcome in zip(expected, outcomes, strict=True):
             if outcome.notified_after_s is not None and outcome.resolved_after_s is None:
-                heard = self._of(each, since_s, firing=False)
-                if (at_s := _last_first(heard, outcome.receivers)) is not None:
-                    outcome.resolved_after_s = at_s - since_s
-                    outcome.problems += [f"{one.receiver}: {one.problem}" for one in heard if one.problem]
+                heard = [*self._of(each, since_s, firing=True), *self._of(each, since_s, firing=False)]
+                last = {one.receiver: one for one in sorted(heard, key=lambda one: one.at_s)}
+                if not any(one.firing for one in last.values()):
+                    outcome.resolved_after_s = max(*(one.at_s for one in last.values()), ended_s) - ended_s
+                    outcome.problems += [f"{one.receiver}: {one.problem}" for one in last.values() if one.problem]
         return all(outcome.resolved_after_s is not None or outcome.notified_after_s is None for outcome in outcomes)
 
     def _look_for_muted(self, act: Act, outcomes: Sequence[Outcome], since_s: float, stage: Watched) -> None:

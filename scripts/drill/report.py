@@ -32,7 +32,7 @@ its receivers, say what people need and resolve when the cause is gone. What to 
   routes, texts and secret files. Between simulator and ingestion stands a proxy that cuts, garbles, moves and drops what passes.
 - **Receivers are local** and speak Slack's webhook, SMTP with STARTTLS and login, PagerDuty's events and the heartbeat's webhook. Every
   notification is checked: severity, service and pair, value and limit, links to runbook and dashboard, keys and login. An alert counts
-  as heard when *all* its receivers have heard it, and as resolved when all have heard that too.
+  as heard when *all* its receivers have heard it, and as resolved when the last word to all is that it is over.
 - **Time is scaled.** A drill that waited as production does would take a day. Rule files are generated from the real ones with every
   duration divided by {divisor:g}: `for` and {extra:g} s more, at most {most:g} s; windows at least {least_window:g} s and at most
   {most_window:g} s. Routes wait a thirtieth as well, and scrapes come every 2 s, evaluations every second. Thresholds, expressions, labels
@@ -43,8 +43,8 @@ its receivers, say what people need and resolve when the cause is gone. What to 
 - **At its source** the value is put into the metric where nobody can make the cause, {at_source} of {total} alerts: the service's `/metrics` are passed on
   but for one line; from the scrape on all is real.
 
-The figures are of one run on a machine with 2 cores that also ran everything else of the drill and other work beside it (load 2 to 8):
-they say that alerts arrive and how the waiting times add up, not how fast Prometheus is.
+The figures were taken on a machine with 2 cores that also ran everything else of the drill, and partly other drills and work beside it
+(load 2 to 18): they say that alerts arrive and how the waiting times add up, not how fast Prometheus is.
 
 """
 
