@@ -184,7 +184,9 @@ class Process:
         with ExitStack() as cleanup:
             listener = cleanup.enter_context(listen(self._settings.http_host, self._port))
             self._port = listener.getsockname()[1]
-            self._observer.log("INFO", "connecting", kafka=self._settings.kafka_bootstrap_servers, http_port=self._port)
+            self._observer.log(
+                "INFO", "connecting", kafka=self._settings.kafka_bootstrap_servers, topic_prefix=self._settings.topic_prefix, http_port=self._port
+            )
             transport = connect(self._settings, self._name, self._instance)
             cleanup.callback(self._close, transport)
             cleanup.callback(cut_off_late_exit, self._logger)

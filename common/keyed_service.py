@@ -254,6 +254,8 @@ class KeyedService(Generic[S]):
             for output in outputs:
                 self._send(self._output_topic, slot.pair, output, trace=record.trace.with_hop(self._now_ns, self._clock()))
             tally.outputs += len(outputs)
+            if isinstance(message, BarClose | HedgeRatioClose):
+                self._log_bar(record, message)
         elif outputs:
             tally.dropped["published-before"] += 1
         if slot.missing or slot.reason:
@@ -263,6 +265,12 @@ class KeyedService(Generic[S]):
         if self._summary and self._now_ns - slot.shown_at_ns >= SUMMARY_INTERVAL_NS:
             slot.shown_at_ns = self._now_ns
             self._observer.pair_state(slot.pair, self._summary(state))
+
+    def _log_bar(self, record: Record, message: BarClose | HedgeRatioClose) -> None:
+        """A bar is told of in every service that answers it, under one trace; ticks are too many for lines."""
+        close = message if isinstance(message, BarClose) else message.close
+        fields = {"pair": close.pair, "bar": close.bar, "seq": close.seq, "status": close.status.value}
+        self._observer.log("DEBUG", "bar answered", **fields, trace_id=record.trace.id)
 
     def _step(self, state: S, message: Message) -> tuple[S, Sequence[Message]]:
         """A step is pure: one that cannot be computed leaves the state as it was, and its input is set aside."""

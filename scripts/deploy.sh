@@ -7,7 +7,8 @@
 #   down                   stops and removes the containers; volumes, and so positions, halts and dashboards, stay
 #   restart [SERVICE]...   restarts containers as they are; settings and images that changed take `up`
 #   status                 containers, open positions, halts, the last deployments
-#   logs [SERVICE]...      the last lines of the logs; -f goes on reading, --tail N shows N lines (default 100)
+#   logs [SERVICE]...      the last lines of the logs, all services' without a name; see --level, --since, --tail, --json and -f
+#   trace ID [OPTION]...   one tick's way through all services, by the trace_id of a decision, order or log line; its options after --
 #   build [OPTION]...      scripts/docker-build.sh; its options after --
 #   backup                 scripts/backup.sh create: what must last, while everything runs; its options after --
 #   restore ARCHIVE        scripts/backup.sh restore: puts an archive in the place of what is there
@@ -19,7 +20,12 @@
 #   -e, --environment E    development (default) or production; what only looks, saves or halts finds out by itself
 #   --scale SERVICE=N      N replicas; may be repeated: kalman-filter-service, garch-volatility-service, execution-service (stands by)
 #   --kafka-mode MODE      kraft, zookeeper or cluster (three brokers); default: the one that runs here, else kraft
-#   --pair PAIR            halt, flatten, resume: this pair alone (default: the portfolio)
+#   --pair PAIR            halt, flatten, resume: this pair alone (default: the portfolio); logs, trace: what is about this pair
+#   --level LEVEL          logs: lines of at least DEBUG, INFO, WARNING, ERROR or CRITICAL
+#   --since DURATION       logs: lines not older than, for example, 90s, 10m or 1h30m
+#   --tail N               logs: the last N lines, or all (default 100; all of those that --level, --pair or --since choose)
+#   --json                 logs: lines as their services wrote them, without time and container before them; trace: one document
+#   -f, --follow           logs: goes on with what comes, until Ctrl-C
 #   --who NAME             halt, flatten, resume: in whose name (default: this user's)
 #   --timeout SECONDS      longest wait for health, then a roll-back (default 300)
 #   --dry-run              says what would be done, does nothing
@@ -45,9 +51,10 @@ CDPATH='' cd "$(dirname "$0")/.."
 . scripts/lib/deploy-down.sh
 . scripts/lib/deploy-restart.sh
 . scripts/lib/deploy-look.sh
+. scripts/lib/deploy-logs.sh
 . scripts/lib/deploy-control.sh
 
-environment='' command='' scale='' kafka_mode='' pair='' who='' timeout_s=300 dry_run='' assume_yes='' follow='' tail=100
+environment='' command='' scale='' kafka_mode='' pair='' who='' timeout_s=300 dry_run='' assume_yes='' follow='' tail='' level='' since='' as_json=''
 
 # set_value OPTION VALUE: one of the options that have a value.
 set_value() {
@@ -58,6 +65,8 @@ set_value() {
         --pair) pair=$2 ;;
         --who) who=$2 ;;
         --tail) tail=$2 ;;
+        --level) level=$2 ;;
+        --since) since=$2 ;;
         --timeout)
             case "$2" in *[!0-9]* | '') wrong "--timeout $2: say whole seconds, for example 300" ;; esac
             timeout_s=$2
@@ -87,13 +96,14 @@ parse() {
             -y | --yes) assume_yes=yes ;;
             --dry-run) dry_run=yes ;;
             -f | --follow) follow=--follow ;;
-            -e | --environment | --scale | --kafka-mode | --pair | --who | --tail | --timeout)
+            --json) as_json=--json ;;
+            -e | --environment | --scale | --kafka-mode | --pair | --who | --tail | --level | --since | --timeout)
                 [ $left -gt 0 ] && [ -n "$2" ] || wrong "$1 needs a value"
                 set_value "$1" "$2"
                 left=$((left - 1))
                 shift
                 ;;
-            --environment=* | --scale=* | --kafka-mode=* | --pair=* | --who=* | --tail=* | --timeout=*) set_value "${1%%=*}" "${1#*=}" ;;
+            --environment=* | --scale=* | --kafka-mode=* | --pair=* | --who=* | --tail=* | --level=* | --since=* | --timeout=*) set_value "${1%%=*}" "${1#*=}" ;;
             --)
                 while [ $left -gt 0 ]; do
                     left=$((left - 1))
@@ -114,7 +124,7 @@ parse() {
 # choose_files: the files of the environment; what only looks or obeys an operator takes the one that runs here.
 choose_files() {
     case "$command" in
-        logs | status | backup | halt | resume | flatten) [ -n "$environment" ] || environment=$(running_environment) ;;
+        logs | trace | status | backup | halt | resume | flatten) [ -n "$environment" ] || environment=$(running_environment) ;;
     esac
     environment=${environment:-development}
     compose_files "$environment" "$kafka_mode" || exit 2
@@ -122,12 +132,19 @@ choose_files() {
 
 check_usage() {
     case "$command" in
-        '') wrong 'say what to do: up, down, restart, status, logs, build, backup, restore, halt, resume, flatten or config' ;;
+        '') wrong 'say what to do: up, down, restart, status, logs, trace, build, backup, restore, halt, resume, flatten or config' ;;
         up | down | status) [ $# = 0 ] || wrong "$command takes no arguments, and there is $1" ;;
+        trace) [ $# -gt 0 ] || wrong 'trace needs an id, as log lines and execution-service tell it: trace_id' ;;
         restart | logs | build | backup | restore | halt | resume | flatten | config) ;;
         *) wrong "$command: no such command" ;;
     esac
     [ "$command" = up ] || [ -z "$scale" ] || wrong "--scale goes with up"
+    if [ "$command" = logs ]; then
+        check_logs
+    else
+        [ -z "$level$since$tail$follow" ] || wrong "--level, --since, --tail and --follow go with logs"
+        [ -z "$as_json" ] || [ "$command" = trace ] || wrong "--json goes with logs and trace"
+    fi
     [ "$environment" != base ] || wrong "base: no such environment; there are: development, production"
 }
 
@@ -139,6 +156,7 @@ run_command() {
         restart) run_restart "$@" ;;
         status) run_status ;;
         logs) run_logs "$@" ;;
+        trace) run_trace "$@" ;;
         build) change scripts/docker-build.sh "$@" ;;
         backup | restore) run_backup "$@" ;;
         halt | resume | flatten) run_control "$*" ;;

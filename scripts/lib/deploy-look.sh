@@ -1,5 +1,5 @@
 # shellcheck shell=bash disable=SC2154
-# Sourced by deploy.sh: status, logs, and the scripts that it hands on to.
+# Sourced by deploy.sh: status, and the scripts that it hands on to.
 
 run_status() {
     local running
@@ -33,8 +33,6 @@ warn_of_positions() {
     open=$(inside execution-service scripts/operations/positions.py || true)
     if [ -n "$open" ]; then printf 'Warning: open positions, which nobody watches until execution is back:\n%s\n' "$open" >&2; fi
 }
-
-run_logs() { compose logs --tail "$tail" ${follow:+"$follow"} "$@"; }
 
 # run_backup ARGUMENT...: paths among them are meant from where the user stands.
 run_backup() {

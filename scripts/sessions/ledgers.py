@@ -33,6 +33,9 @@ def ledger(path: Path) -> dict[str, Rows]:
         raise ConfigurationError([f"{path}: is not a readable ledger ({error})"]) from error
 
 
+#: A row's number tells how the pairs took turns, its trace when a frame was read: no part of any decision.
+_NOT_DECIDED = {"id", "trace_id"}
+
+
 def _shown(row: sqlite3.Row) -> dict[str, Any]:
-    # A row's number tells how the pairs took turns, which is not part of any decision.
-    return {name: row[name] for name in row.keys() if name != "id"}  # noqa: SIM118 - a Row iterates over values
+    return {name: row[name] for name in row.keys() if name not in _NOT_DECIDED}  # noqa: SIM118 - a Row iterates over values

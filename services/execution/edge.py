@@ -120,6 +120,7 @@ class ExecutionService:
         self._unusable = DeadLetterShare(self._settings.dead_letter_limit, exceeded=bool(stop))
         self._limit_exposure(stop)
         self._orders = {order.client_id: order for order in self._ledger.recent_orders(RECENT_ORDERS)}
+        self.snapshot.traces = self._engine.last_traces
         self._offsets = Offsets(self._ledger.positions(), {topic: self._transport.partitions(topic) for topic in _INPUTS})
         self._offsets.require_within({topic: self._transport.end_offsets(topic) for topic in _INPUTS})
         for gone, oldest in self._offsets.pass_over_gone({topic: self._transport.oldest_offsets(topic) for topic in _INPUTS}):
@@ -188,6 +189,13 @@ class ExecutionService:
                 yield query
         except sqlite3.Error as error:
             raise fastapi.HTTPException(503, f"the ledger cannot be read now ({error}); try again") from error
+
+    def trace_ids(self, orders: Sequence[OrderEvent]) -> Mapping[str, str]:
+        """The trace of the tick that decided each order, by the order's id. Called from other threads."""
+        if not orders:
+            return {}
+        with self.reading_ledger() as query:
+            return history.trace_ids(query, [order.client_id for order in orders])
 
     def _stand_by(self, timeout_s: float) -> int:
         if self._become_active():
@@ -274,8 +282,8 @@ class ExecutionService:
         self._batch = Batch()
         self._unpublished = True
         self._observer.observe("crypto_bot_ledger_commit_seconds", (self._clock() - began_ns) / NANOSECONDS)
-        for outputs, _ in batch.outputs:
-            report(self._observer, outputs)
+        for outputs, trace in batch.outputs:
+            report(self._observer, outputs, trace.id)
             self._orders.update((output.client_id, output) for output in outputs if isinstance(output, OrderEvent))
 
     def _publish(self) -> None:
@@ -386,11 +394,12 @@ def build(settings: ExecutionSettings, context: Context) -> ExecutionService:
     return ExecutionService(settings, context.transport, context.observer, context.clock, ask_venue, ledger)
 
 
-def routes(service: Service, _settings: ExecutionSettings) -> fastapi.APIRouter:
+def routes(service: Service, settings: ExecutionSettings) -> fastapi.APIRouter:
     """What execution answers beyond health and metrics."""
     router = fastapi.APIRouter()
     assert isinstance(service, ExecutionService)
     snapshot = service.snapshot
+    known = [str(pair) for pair in settings.trading_pairs()]
 
     @router.get("/positions")
     def positions() -> dict[str, Any]:
@@ -399,8 +408,9 @@ def routes(service: Service, _settings: ExecutionSettings) -> fastapi.APIRouter:
 
     @router.get("/orders")
     def orders(limit: Annotated[int, fastapi.Query(ge=1, le=RECENT_ORDERS)] = 100) -> dict[str, Any]:
-        """The newest orders, newest first, each as it stands."""
-        return views.orders(snapshot.orders, limit)
+        """The newest orders, newest first, each as it stands; `trace_id` is of the tick that decided it, for scripts/trace.py."""
+        newest = snapshot.orders
+        return views.orders(newest, limit, service.trace_ids(newest[-limit:]))
 
     @router.get("/pnl")
     def profit() -> dict[str, Any]:
@@ -436,10 +446,10 @@ def routes(service: Service, _settings: ExecutionSettings) -> fastapi.APIRouter:
 
     @router.get("/pairs/{pair}/explain")
     def explain(pair: str) -> dict[str, Any]:
-        """Every gate of an entry, and which one blocks."""
-        if pair not in snapshot.states:
-            raise fastapi.HTTPException(404, f"no pair {pair}; there are {', '.join(snapshot.states) or 'none yet'}")
-        return views.explain(snapshot.params[pair], snapshot.states[pair])
+        """Every gate of an entry in the order of asking: value, limit, verdict, distance to passing and its unit; and which one blocks first."""
+        if pair not in known:
+            raise fastapi.HTTPException(404, f"no pair {pair}; there are {', '.join(known)}")
+        return {**views.explain(pair, snapshot.params.get(pair), snapshot.states.get(pair)), "trace_id": snapshot.trace_id(pair)}
 
     return router
 

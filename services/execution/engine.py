@@ -44,6 +44,8 @@ class Engine:
         self._changed: set[str] = set()
         self.urgent = False
         self.outputs: list[tuple[Sequence[Execution], Trace]] = []
+        #: Of each pair's last tick.
+        self.last_traces: dict[str, Trace] = {}
         #: Of each tick that was decided.
         self.decided_traces: list[Trace] = []
         #: Ticks that brought something about, and what.
@@ -216,7 +218,8 @@ class Engine:
         A backlog after somebody was away is old; what it would have been right to enter then may be wrong by now.
         """
         state, read_at_ns = self.states[pair], held.trace.read_at_ns
-        if not self._max_age_ns or self._committed is not None or not read_at_ns or state.feed is not Feed.LIVE:
+        by_age = self._max_age_ns and read_at_ns and isinstance(held.message, HedgeRatio)
+        if not by_age or self._committed is not None or state.feed is not Feed.LIVE:
             return
         age_ns = self._now_ns - read_at_ns
         if age_ns > (self._max_age_ns // 2 if state.old_data else self._max_age_ns):
@@ -243,6 +246,7 @@ class Engine:
         self.gaps += seq > before.last_seq + 1 and before.last_seq >= 0
         if isinstance(message, HedgeRatio):
             self.decided_traces.append(held.trace)
+            self.last_traces[pair] = held.trace
             if result[1]:
                 self.acted.append((result[1], message.tick))
 

@@ -9,6 +9,7 @@ from common.messages import PositionState
 from common.processor import Observer
 from services.execution import strategy
 from services.execution.account import value
+from services.execution.explanation import MEASURED_GATES, NUMERIC_GATES, SCALES, ExplainedGate, explain_gates, first_block
 from services.execution.metrics import PROFIT_PARTS, THRESHOLDS
 from services.execution.state import PairState, Params
 
@@ -64,6 +65,23 @@ def _entry(observer: Observer, pair: str, params: Params, state: PairState) -> N
     distance = max(0.0, state.risk.thresholds.entry_z - abs(z)) if signal and state.risk else math.nan
     observer.gauge("crypto_bot_entry_distance_z", distance, pair=pair)
     observer.gauge("crypto_bot_leg_age_seconds", hedge.tick.oldest_leg_age_ns() / 1e9 if hedge else math.nan, pair=pair)
-    at = strategy.look(params, state, hedge, signal) if hedge else None
-    for name, gate in strategy.GATES:
-        observer.gauge("crypto_bot_gate_passed", float(gate(at).passed) if at else math.nan, pair=pair, gate=name)
+    _gates(observer, pair, explain_gates(strategy.look(params, state, hedge, signal)) if hedge else None)
+
+
+def _gates(observer: Observer, pair: str, gates: tuple[ExplainedGate, ...] | None) -> None:
+    """Show the figures of `/pairs/{pair}/explain`; NaN for what no number says now, nothing for what none ever does."""
+    found = {gate.name: gate for gate in gates or ()}
+    blocking = first_block(gates) if gates else ""
+    for name in SCALES:
+        gate = found.get(name)
+        observer.gauge("crypto_bot_gate_passed", float(gate.passed) if gate else math.nan, pair=pair, gate=name)
+        observer.gauge("crypto_bot_gate_blocking", float(name == blocking) if gate else math.nan, pair=pair, gate=name)
+        if name in MEASURED_GATES:
+            observer.gauge("crypto_bot_gate_distance", _known(gate and gate.distance), pair=pair, gate=name)
+        if name in NUMERIC_GATES:
+            observer.gauge("crypto_bot_gate_value", _known(gate and gate.number), pair=pair, gate=name)
+            observer.gauge("crypto_bot_gate_limit", _known(gate and gate.limit_number), pair=pair, gate=name)
+
+
+def _known(value: float | None) -> float:
+    return math.nan if value is None else value

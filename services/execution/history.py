@@ -16,7 +16,10 @@ Row = Mapping[str, Any]
 #: Asks the ledger: an SQL text and its parameters give rows by column.
 Query = Callable[[str, Sequence[object]], Sequence[Row]]
 
-_FILL = "rowid AS id, trade_id, client_id, pair, session, bar, seq, event_time_ns, leg, symbol, side, quantity, price, decided_price, fee_usd, realised_usd"
+_FILL = (
+    "rowid AS id, trade_id, client_id, pair, session, bar, seq, event_time_ns, leg, symbol, side, quantity, price, decided_price, fee_usd, realised_usd, "
+    "trace_id"
+)
 _MONEY_OF_A_MARK = ("equity_usd", "wallet_usd", "unrealised_usd", "gross_exposure_usd")
 # Without an end: a page before nothing is the newest.
 _END = 2**63 - 1
@@ -49,6 +52,11 @@ def equity(query: Query, *, points: int) -> dict[str, Any]:
     if len(bars) > 1 and len(bars[-1]) < len(bars[-2]):
         bars.pop()  # Not every pair has closed it yet.
     return {"equity": [_sum(marks) for marks in bars], "every_bars": every}
+
+
+def trace_ids(query: Query, client_ids: Sequence[str]) -> dict[str, str]:
+    """The trace of the tick that decided each order, by the order's id."""
+    return {row["client_id"]: row["trace_id"] for each in client_ids for row in query("SELECT client_id, trace_id FROM orders WHERE client_id = ?", (each,))}
 
 
 def _next(rows: Sequence[Row], limit: int) -> int:

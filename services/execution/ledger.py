@@ -6,7 +6,7 @@ a venue of its own will need the intent committed first.
 """
 
 import sqlite3
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from operator import attrgetter
@@ -95,6 +95,8 @@ ALTER TABLE fills ADD COLUMN decided_price TEXT NOT NULL DEFAULT '0';
 CREATE INDEX decisions_of_pair ON decisions (pair, seq);
 CREATE INDEX fills_of_pair ON fills (pair, seq)
 """
+#: Which tick's trace a row belongs to; empty where it is none's.
+_TRACE_IDS = ";".join(f"ALTER TABLE {table} ADD COLUMN trace_id TEXT NOT NULL DEFAULT ''" for table in ("decisions", "orders", "fills"))
 
 
 class _Table:
@@ -103,6 +105,7 @@ class _Table:
     def __init__(self, name: str, columns: str, *, extra: Sequence[str] = ()) -> None:
         fields = columns.split()
         self.values: Callable[[Execution], tuple[Any, ...]] = attrgetter(*fields)
+        self.extra = extra
         names = [*fields, *extra]
         # Tables and columns are this module's constants.
         self.insert = f"INSERT INTO {name} ({', '.join(names)}) VALUES ({', '.join('?' * len(names))})"  # noqa: S608
@@ -110,8 +113,8 @@ class _Table:
 
 _WHERE = "pair session bar seq event_time_ns "
 _TABLES: Mapping[type[Execution], _Table] = {
-    Decision: _Table("decisions", _WHERE + "action reason z beta scale notional_usd gates"),
-    Fill: _Table("fills", _WHERE + "trade_id client_id leg symbol side quantity price fee_usd realised_usd decided_price"),
+    Decision: _Table("decisions", _WHERE + "action reason z beta scale notional_usd gates", extra=["trace_id"]),
+    Fill: _Table("fills", _WHERE + "trade_id client_id leg symbol side quantity price fee_usd realised_usd decided_price", extra=["trace_id"]),
     FundingPayment: _Table("funding", _WHERE + "leg symbol amount_usd"),
     RoundTrip: _Table("round_trips", _WHERE + "action direction opened_seq opened_bar gross_usd fees_usd funding_usd net_usd unhedged_usd_seconds"),
     Mark: _Table(
@@ -123,9 +126,19 @@ _TABLES: Mapping[type[Execution], _Table] = {
     CommandApplied: _Table("commands", "pair command_id kind session bar seq"),
     ExposureStop: _Table("exposure_stops", "pair session bar seq stopped reason"),
 }
-_ORDERS = _Table("orders", _WHERE + "client_id leg symbol side quantity reduce_only")
+_ORDERS = _Table("orders", _WHERE + "client_id leg symbol side quantity reduce_only", extra=["trace_id"])
 _ORDER_EVENTS = _Table("order_events", _WHERE + "client_id status filled reason", extra=["payload"])
 _FIRST_EVENTS = frozenset({OrderStatus.INTENT, OrderStatus.REJECTED})
+
+
+def _tables_of(message: Execution) -> Iterator[_Table]:
+    """An order's first event makes the order, too."""
+    if isinstance(message, OrderEvent):
+        if message.status in _FIRST_EVENTS:
+            yield _ORDERS
+        yield _ORDER_EVENTS
+    else:
+        yield _TABLES[type(message)]
 
 
 @dataclass(slots=True)
@@ -150,7 +163,7 @@ class Ledger:
         """
         self._state_decoder = msgspec.json.Decoder(PairState)
         self._encoder = msgspec.json.Encoder()
-        migrations = (_SCHEMA, OUTBOX_TRACE, _EXPOSURE_STOPS, _DECIDED_PRICES)
+        migrations = (_SCHEMA, OUTBOX_TRACE, _EXPOSURE_STOPS, _DECIDED_PRICES, _TRACE_IDS)
         self._database = Database(path, holder="execution-service", migrations=migrations, stamp=stamp, synchronous=synchronous, standby=standby)
         self.path = path
 
@@ -216,7 +229,7 @@ class Ledger:
                     self._database.forget_published()
                 self._save_states(connection, batch.states)
                 self._save_signals(connection, batch.signals)
-                self._record(connection, (output for outputs, _ in batch.outputs for output in outputs))
+                self._record(connection, ((output, trace.id) for outputs, trace in batch.outputs for output in outputs))
                 for outputs, trace in batch.outputs:
                     self._database.enqueue([Output(EXECUTIONS, output.pair, output) for output in outputs], trace=trace)
                 self._database.enqueue(batch.dead_letters)
@@ -257,22 +270,18 @@ class Ledger:
             "INSERT OR REPLACE INTO signals VALUES (?, ?, ?, ?)", [(signal.pair, signal.session, signal.bar, payload) for signal, payload in signals]
         )
 
-    def _record(self, connection: sqlite3.Connection, outputs: Iterable[Execution]) -> None:
+    def _record(self, connection: sqlite3.Connection, outputs: Iterable[tuple[Execution, str]]) -> None:
         rows: dict[_Table, list[tuple[Any, ...]]] = {}
-        for output in outputs:
-            if isinstance(output, OrderEvent):
-                if output.status in _FIRST_EVENTS:
-                    rows.setdefault(_ORDERS, []).append(self._row(_ORDERS, output))
-                rows.setdefault(_ORDER_EVENTS, []).append((*self._row(_ORDER_EVENTS, output), self._json(output)))
-            else:
-                table = _TABLES[type(output)]
-                rows.setdefault(table, []).append(self._row(table, output))
+        for output, trace_id in outputs:
+            for table in _tables_of(output):
+                rows.setdefault(table, []).append(self._row(table, output, trace_id))
         # Orders come before what refers to them.
         for table in sorted(rows, key=lambda each: each is not _ORDERS):
             connection.executemany(table.insert, rows[table])
 
-    def _row(self, table: _Table, message: Execution) -> tuple[Any, ...]:
-        return tuple([self._column(value) for value in table.values(message)])
+    def _row(self, table: _Table, message: Execution, trace_id: str) -> tuple[Any, ...]:
+        extra = (self._json(message) if name == "payload" else trace_id for name in table.extra)
+        return (*(self._column(value) for value in table.values(message)), *extra)
 
     def _column(self, value: Any) -> Any:
         kind = type(value)

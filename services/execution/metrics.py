@@ -3,6 +3,7 @@
 from common.market import Leg
 from common.messages import Action, OrderStatus, StopCause
 from common.metrics import COMMON_REFUSALS, END_TO_END_BUCKETS, Flow, Metric, MetricKind, catalogue
+from services.execution.explanation import MEASURED_GATES, NUMERIC_GATES
 from services.execution.latency import HOPS
 from services.execution.strategy import GATES
 
@@ -131,6 +132,34 @@ STRATEGY = (
         "1 while a gate of an entry is open; NaN before the first tick",
         ("pair", "gate"),
         values={"gate": _GATE_NAMES},
+    ),
+    Metric(
+        "crypto_bot_gate_blocking",
+        MetricKind.GAUGE,
+        "1 for the gate that blocks an entry first, 0 for the others; NaN before the first tick",
+        ("pair", "gate"),
+        values={"gate": _GATE_NAMES},
+    ),
+    Metric(
+        "crypto_bot_gate_value",
+        MetricKind.GAUGE,
+        "what a gate found, in the gate's unit, which `/pairs/{pair}/explain` names; NaN while unknown",
+        ("pair", "gate"),
+        values={"gate": NUMERIC_GATES},
+    ),
+    Metric(
+        "crypto_bot_gate_limit",
+        MetricKind.GAUGE,
+        "what a gate asks for, in the gate's unit; NaN while unknown",
+        ("pair", "gate"),
+        values={"gate": NUMERIC_GATES},
+    ),
+    Metric(
+        "crypto_bot_gate_distance",
+        MetricKind.GAUGE,
+        "what a gate lacks to pass, in the gate's unit, 0 while it passes; NaN while unknown",
+        ("pair", "gate"),
+        values={"gate": MEASURED_GATES},
     ),
     Metric("crypto_bot_leg_age_seconds", MetricKind.GAUGE, "age of the older leg's book at the last tick, event time; NaN before the first", ("pair",)),
 )

@@ -1,16 +1,23 @@
 """What metrics and logs say about what happened."""
 
 from collections.abc import Iterable
+from typing import Any
 
 from common.messages import CommandApplied, Decision, Execution, ExposureStop, Fill, HoldExpired, Mark, OrderEvent, OrderStatus, RoundTrip
 from common.processor import Observer
 
+#: Level, event and fields.
+Line = tuple[str, str, dict[str, Any]]
 
-def report(observer: Observer, outputs: Iterable[Execution]) -> None:
-    """Count what happened, and log what a person may ask about."""
+
+def report(observer: Observer, outputs: Iterable[Execution], trace_id: str = "") -> None:
+    """Count what happened, and log what a person may ask about; `trace_id` names the tick that caused it."""
     for output in outputs:
         _count(observer, output)
-        _log(observer, output)
+        if line := _line(output):
+            level, event, fields = line
+            traced = {"trace_id": trace_id} if trace_id else {}
+            observer.log(level, event, pair=output.pair, bar=output.bar, seq=output.seq, **fields, **traced)
 
 
 def _count(observer: Observer, output: Execution) -> None:
@@ -39,17 +46,30 @@ def _count(observer: Observer, output: Execution) -> None:
             pass
 
 
-def _log(observer: Observer, output: Execution) -> None:
+def _line(output: Execution) -> Line | None:
+    """What is logged of it."""
+    line: Line | None = None
     match output:
         case Decision():
-            observer.log("INFO", "decision", pair=output.pair, bar=output.bar, seq=output.seq, action=output.action, reason=output.reason, z=output.z)
+            line = "INFO", "decision", {"action": output.action, "reason": output.reason, "z": output.z, "notional_usd": str(output.notional_usd)}
         case OrderEvent(status=OrderStatus.REJECTED):
-            observer.log("WARNING", "order rejected", pair=output.pair, client_id=output.client_id, reason=output.reason)
+            line = "WARNING", "order rejected", {**_order(output), "reason": output.reason}
+        case OrderEvent(status=OrderStatus.WORKING | OrderStatus.CANCELLED):
+            line = "INFO", "order", {**_order(output), "status": output.status, "filled": str(output.filled), "reason": output.reason}
+        case Fill():
+            line = "INFO", "fill", {**_order(output), "price": str(output.price), "fee_usd": str(output.fee_usd), "trade_id": output.trade_id}
         case RoundTrip():
-            observer.log("INFO", "round trip", pair=output.pair, bar=output.bar, action=output.action, net_usd=str(output.net_usd))
+            line = "INFO", "round trip", {"action": output.action, "net_usd": str(output.net_usd)}
         case HoldExpired():
-            observer.log("WARNING", "risk signal late", pair=output.pair, bar=output.bar, risk_bar=output.risk_bar)
+            line = "WARNING", "risk signal late", {"risk_bar": output.risk_bar}
         case CommandApplied():
-            observer.log("WARNING", "command obeyed", pair=output.pair, command_id=output.command_id, kind=output.kind)
+            line = "WARNING", "command obeyed", {"command_id": output.command_id, "kind": output.kind}
+        case Mark():
+            line = "DEBUG", "bar closed", {"equity_usd": str(output.equity_usd), "blocking_gate": output.blocking_gate, "z": output.z}
         case _:
             pass
+    return line
+
+
+def _order(output: OrderEvent | Fill) -> dict[str, Any]:
+    return {"client_id": output.client_id, "symbol": output.symbol, "side": output.side, "quantity": str(output.quantity)}

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from common.messages import OrderEvent, PositionState
 from common.processor import Health
+from common.trace import NO_TRACE, Trace
 from services.execution import views
 from services.execution.latency import LatencyDigest
 from services.execution.state import PairState, Params
@@ -23,12 +24,18 @@ class Snapshot:
         self.params: Mapping[str, Params] = {}
         self.states: Mapping[str, PairState] = {}
         self.orders: tuple[OrderEvent, ...] = ()
+        #: Of each pair's last tick; a standby has none.
+        self.traces: Mapping[str, Trace] = {}
         self.held: Mapping[str, int] = {}
         self.latency_ms: Mapping[str, float] = LatencyDigest().summary()
 
     def show(self, params: Mapping[str, Params], states: Mapping[str, PairState]) -> None:
         """The pairs as they stand now."""
         self.params, self.states = params, dict(states)
+
+    def trace_id(self, pair: str) -> str:
+        """The trace of a pair's last tick; empty before the first."""
+        return self.traces.get(pair, NO_TRACE).id
 
     def health(self) -> Health:
         """Ready once it writes the ledger and may trade, and as standby, which is there to be ready; what the pairs have done."""

@@ -29,6 +29,8 @@ ENTRY_ORDERS = 2
 #: A position is cut once it is worth this many times MAX_POSITION_SIZE: prices move after an entry, and cutting every
 #: position that gains a little notional would pay fees for nothing.
 GROWTH_MARGIN = 1.25
+#: A gate's limit that asks for more than nothing.
+ABOVE_ZERO = "> 0"
 #: Share of the gross that is kept back where a step of x matters: prices that moved before the hedge shall not cost it one.
 ROOM_FOR_MOVES = Decimal("0.005")
 
@@ -46,6 +48,10 @@ class Size(NamedTuple):
 
     y: Decimal
     x: Decimal
+
+    def of(self, leg: Leg) -> Decimal:
+        """The quantity of one leg."""
+        return self.y if leg is Leg.Y else self.x
 
 
 class Measured(NamedTuple):
@@ -115,10 +121,17 @@ def gates(at: Look) -> tuple[Gate, ...]:
     """Every gate with what it found."""
     advisory = at.params.advisory_gates
     return tuple(
-        Gate(name=name, value=_text(found.value), limit=_text(found.limit), passed=found.passed, advisory=name in advisory)
+        Gate(name=name, value=as_text(found.value), limit=as_text(found.limit), passed=found.passed, advisory=name in advisory)
         for name, gate in GATES
         for found in (gate(at),)
     )
+
+
+def as_text(value: object) -> str:
+    """What a gate found or asks for, as it is shown."""
+    if isinstance(value, tuple):
+        return ", ".join(map(as_text, value))
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
 def direction_of(z: float) -> Action:
@@ -321,7 +334,7 @@ def _stop_z(at: Look) -> Measured:
 def _beta(at: Look) -> Measured:
     if at.signal is None:
         return _NO_SIGNAL
-    return Measured(0 < at.signal.beta < math.inf, at.signal.beta, "> 0")
+    return Measured(0 < at.signal.beta < math.inf, at.signal.beta, ABOVE_ZERO)
 
 
 def _cost(at: Look) -> Measured:
@@ -335,7 +348,7 @@ def _cost(at: Look) -> Measured:
 
 def _budget(at: Look) -> Measured:
     gross = gross_usd(at.params, at.risk)
-    return Measured(gross > 0, gross, "> 0")
+    return Measured(gross > 0, gross, ABOVE_ZERO)
 
 
 def _orders_allowed(at: Look) -> Measured:
@@ -367,12 +380,6 @@ def _hedge_error(at: Look) -> Measured:
         return _NO_SIGNAL
     error = hedge_error(size(at), abs(at.signal.beta), at.tick)
     return Measured(error <= at.params.max_hedge_error, error, at.params.max_hedge_error)
-
-
-def _text(value: object) -> str:
-    if isinstance(value, tuple):
-        return ", ".join(map(_text, value))
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
 _NO_SIGNAL = Measured(passed=False, value="none", limit="a model's answer")

@@ -2,15 +2,17 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal, localcontext
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
 
 from common.costs import MONEY, to_cents
 from common.market import Leg
-from common.messages import OrderEvent, Tick
+from common.messages import ModelStatus, OrderEvent, Tick
 from services.execution import strategy
 from services.execution.account import ZERO, equity_usd, value
+from services.execution.explanation import explain_gates, first_block
 from services.execution.state import PairState, Params
 
 _AMOUNTS = ("starting_usd", "gross_usd", "fees_usd", "funding_usd", "net_usd", "unrealised_usd", "equity_usd")
@@ -29,17 +31,23 @@ def profit(states: Mapping[str, PairState]) -> dict[str, Any]:
     return {"pairs": {pair: _shown(amounts) for pair, amounts in pairs.items()}, "total": _shown(total)}
 
 
-def orders(events: Sequence[OrderEvent], limit: int) -> dict[str, Any]:
-    """The newest orders, newest first."""
-    return {"orders": [msgspec.to_builtins(event) for event in reversed(events[-limit:])], "known": len(events)}
+def orders(events: Sequence[OrderEvent], limit: int, trace_ids: Mapping[str, str] = MappingProxyType({})) -> dict[str, Any]:
+    """The newest orders, newest first; `trace_ids` by client id."""
+    newest = reversed(events[-limit:])
+    return {"orders": [{**msgspec.to_builtins(event), "trace_id": trace_ids.get(event.client_id, "")} for event in newest], "known": len(events)}
 
 
-def explain(params: Params, state: PairState) -> dict[str, Any]:
-    """Why a pair does what it does: every gate of an entry at the last tick, and which one blocks."""
-    shown: dict[str, Any] = {"pair": str(params.pair), "state": state.position.state, "verdict": state.verdict, "bar": state.bar, "last_seq": state.last_seq}
-    if state.hedge is None:
-        return {**shown, "gates": [], "blocking_gate": "", "z": None, "distance_to_entry": None, "note": "no tick yet in this session"}
+def explain(pair: str, params: Params | None, state: PairState | None) -> dict[str, Any]:
+    """Why a pair does what it does: every gate of an entry at the last tick, and which one blocks; before that, what is missing.
+
+    `params` and `state` are None until execution has read its ledger.
+    """
+    missing = _missing(state)
+    shown = {**_standing(pair, state), "z": None, "entry_z": None, "distance_to_entry": None, "blocking_gate": "", "gates": [], "missing": missing}
+    if params is None or state is None or state.hedge is None:
+        return {**shown, "note": "; ".join(missing)}
     at = strategy.look(params, state, state.hedge, strategy.standardise(state.hedge, state.risk))
+    gates = explain_gates(at)
     entry_z = state.risk.thresholds.entry_z if state.risk else None
     z = at.signal.z if at.signal else None
     return {
@@ -47,10 +55,8 @@ def explain(params: Params, state: PairState) -> dict[str, Any]:
         "z": z,
         "entry_z": entry_z,
         "distance_to_entry": None if z is None or entry_z is None else max(0.0, entry_z - abs(z)),
-        "blocking_gate": strategy.first_block(at),
-        "gates": [
-            {"name": gate.name, "value": gate.value, "limit": gate.limit, "passed": gate.passed, "advisory": gate.advisory} for gate in strategy.gates(at)
-        ],
+        "blocking_gate": first_block(gates),
+        "gates": [gate._asdict() for gate in gates],
         "note": "" if state.position.terms is None else "a position is open: the gates tell what a new entry would meet",
     }
 
@@ -81,6 +87,27 @@ def totals(states: Iterable[PairState]) -> dict[str, int]:
     listed = list(states)
     names = listed[0].counts.__struct_fields__ if listed else ()
     return {name: sum(getattr(state.counts, name) for state in listed) for name in names}
+
+
+def _standing(pair: str, state: PairState | None) -> dict[str, Any]:
+    if state is None:
+        return {"pair": pair, "state": None, "verdict": None, "bar": -1, "last_seq": -1}
+    return {"pair": pair, "state": state.position.state, "verdict": state.verdict, "bar": state.bar, "last_seq": state.last_seq}
+
+
+def _missing(state: PairState | None) -> list[str]:
+    """What a pair still waits for before an entry can be judged, in the order in which it comes."""
+    if state is None:
+        return ["execution is recovering: its ledger is not read yet; /health tells what it waits for"]
+    missing = []
+    if state.hedge is None:
+        missing.append("no tick yet in this session: ingestion-service reads the feed and kalman-filter-service answers; their /health tell what they wait for")
+    if state.risk is None:
+        missing.append("no risk signal yet: risk-manager-service sends the first at a bar's close, once garch-volatility-service has answered that bar")
+    elif state.risk.thresholds.status is not ModelStatus.READY:
+        thresholds = state.risk.thresholds
+        missing.append(f"the volatility model is {thresholds.status}" + (f": {thresholds.reason}" if thresholds.reason else ""))
+    return missing
 
 
 def _position(params: Params, state: PairState) -> dict[str, Any]:

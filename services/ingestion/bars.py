@@ -15,7 +15,10 @@ _NO_MARKS: Mapping[str, MarkPrice] = {}
 
 
 class Emission(NamedTuple):
-    """A record for `ticks`; `barrier` asks to have it and all before it acknowledged before the next is sent."""
+    """A record for `ticks`; `barrier` asks to have it and all before it acknowledged before the next is sent.
+
+    `read_at_ns` is when the oldest frame behind a tick was read, and when a bar was closed.
+    """
 
     key: str
     message: Tick | BarClose | WriterEpoch
@@ -205,14 +208,14 @@ class BarKeeper:
     def close_bar(self, marks: Mapping[str, MarkPrice], now_ns: int) -> None:
         """Close the open bar of all pairs and open the next."""
         self.flush(now_ns)
-        self._close_all(marks)
+        self._close_all(marks, now_ns)
         self.open_bar = (self.open_bar or 0) + 1
 
     def end(self, marks: Mapping[str, MarkPrice], now_ns: int) -> None:
         """End the session: close the open bar as the last one."""
         self.flush(now_ns)
         if self.open_bar is not None:
-            self._close_all(marks, end=True)
+            self._close_all(marks, now_ns, end=True)
         self.open_bar = None
         self.ended = True
 
@@ -228,19 +231,19 @@ class BarKeeper:
             state.event_time_ns = 0
         return bar
 
-    def _close_all(self, marks: Mapping[str, MarkPrice], *, end: bool = False) -> None:
+    def _close_all(self, marks: Mapping[str, MarkPrice], now_ns: int, *, end: bool = False) -> None:
         """Close the open bar of all pairs; at either end of a session, wait until they are safe.
 
         So after a crash no pair can be in a session, or past its first bar, that another has not reached.
         """
         bar = self.open_bar or 0
         for state in self._pairs:
-            self._close(state, bar, marks, end=end)
+            self.outputs.append(Emission(state.name, self._close(state, bar, marks, end=end), now_ns))
         if end or self._first_close:
             self._make_last_safe()
         self._first_close = False
 
-    def _close(self, state: _PairState, bar: int, marks: Mapping[str, MarkPrice], *, end: bool) -> None:
+    def _close(self, state: _PairState, bar: int, marks: Mapping[str, MarkPrice], *, end: bool) -> BarClose:
         end_time_ns = bar_end_ns(bar, self._params.bar_interval_ns)
         status = self._status(state, bar, end_time_ns)
         close = BarClose(
@@ -257,9 +260,9 @@ class BarKeeper:
             x_mark=marks.get(state.pair.x),
             pairs_id=self._pairs_id,
         )
-        self.outputs.append(Emission(state.name, close))
         state.next_seq += 1
         self._accounting.bars[status.value] += 1
+        return close
 
     def _status(self, state: _PairState, bar: int, end_time_ns: int) -> BarStatus:
         if state.tick_bar != bar:
@@ -298,7 +301,7 @@ class BarKeeper:
             first = last if last_close is None else last_close.bar + 1
             for bar in range(first, last + 1):
                 at_end = bar == last and (ended or log.other_pairs)
-                self._close(state, bar, marks if bar == through else _NO_MARKS, end=at_end)
+                self.outputs.append(Emission(state.name, self._close(state, bar, marks if bar == through else _NO_MARKS, end=at_end)))
         if ended or log.other_pairs:
             self.open_bar = None
             self.ended = ended

@@ -7,7 +7,7 @@ from typing import Any
 from common.codec import decoder_of, encode
 from common.errors import InvalidRecord
 from common.market import NANOSECONDS
-from common.messages import Feed, Mark, Progress
+from common.messages import BarClose, Feed, Mark, Progress
 from common.processor import Consumer, Health, Observer, Position, Producer, Transport, WallClock
 from common.settings import Market
 from common.topics import DEAD_LETTERS, EXECUTIONS, TICKS
@@ -195,6 +195,10 @@ class IngestionService:
             trace = Trace.begin(emission.read_at_ns)
             producer.send(TICKS, emission.key, encode(emission.message), trace=trace.with_time(self._clock()))
             outputs.popleft()
+            if isinstance(emission.message, BarClose):
+                close = emission.message
+                fields = {"pair": close.pair, "bar": close.bar, "seq": close.seq, "status": close.status.value}
+                self._observer.log("DEBUG", "bar closed", **fields, trace_id=trace.id)
             if emission.barrier:
                 producer.flush()
         if due:

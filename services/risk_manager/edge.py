@@ -195,7 +195,7 @@ class RiskManagerService:
         before = self._known_state()
         self._state, signals = step(self._params, before, message)
         self._outputs += [(Output(RISK_SIGNALS, signal.pair, signal), trace) for signal in signals]
-        self._reporter.step(before, self._state, signals)
+        self._reporter.step(before, self._state, signals, trace.id)
 
     # Live: marks that do not come
 

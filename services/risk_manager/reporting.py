@@ -19,12 +19,16 @@ class Reporter:
         self._observer = observer
         self._whiteness: defaultdict[str, Whiteness] = defaultdict(Whiteness)
 
-    def step(self, before: RiskState, after: RiskState, signals: Sequence[RiskSignal]) -> None:
-        """Count the signals of a step and the detector's actions; where bars were closed, tell of halts and missing marks."""
+    def step(self, before: RiskState, after: RiskState, signals: Sequence[RiskSignal], trace_id: str = "") -> None:
+        """Count the signals of a step and the detector's actions; where bars were closed, tell of halts and missing marks.
+
+        `trace_id` names what the step answers.
+        """
         observer = self._observer
         for signal in signals:
             pair = signal.pair
             observer.count("crypto_bot_risk_signals_total", pair=pair, verdict=signal.verdict.value)
+            observer.log("DEBUG", "risk signal", pair=pair, bar=signal.bar, verdict=signal.verdict.value, trace_id=trace_id)
             if after.memories[pair].changepoint_actions > before.memories[pair].changepoint_actions:
                 observer.count("crypto_bot_changepoint_actions_total", pair=pair, action=signal.changepoint.action.value)
             self._whiteness[pair] = self._whiteness[pair].after(signal.thresholds.standardised_innovation)

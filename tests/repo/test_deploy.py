@@ -191,13 +191,6 @@ def test_restart(deployment: Deployment) -> None:
     assert deployment.acts[-1] == "restart kafka"
 
 
-def test_what_looks_takes_the_environment_that_runs(deployment: Deployment) -> None:
-    """Logs of production need no option."""
-    deployment.runs("prod")
-    assert deployment.run("logs", "execution-service", "--tail", "5", "-f").returncode == 0
-    assert deployment.docker.asked[-1] == f"{COMPOSE}prod.yml logs --tail 5 --follow execution-service"
-
-
 def test_status(deployment: Deployment) -> None:
     """Services, positions and halts; status 1 when nothing runs."""
     assert deployment.run("status").returncode == 1

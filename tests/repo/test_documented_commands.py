@@ -65,7 +65,7 @@ def test_scripts_exist(page: Path) -> None:
 
 def command_of_deploy(arguments: tuple[str, ...]) -> str:
     """The first word that is no option's value; `up` where only options are shown."""
-    valued = {"-e", "--environment", "--scale", "--kafka-mode", "--pair", "--who", "--timeout", "--tail"}
+    valued = {"-e", "--environment", "--scale", "--kafka-mode", "--pair", "--who", "--timeout", "--tail", "--level", "--since"}
     left = [word for at, word in enumerate(arguments) if not word.startswith("-") and (at == 0 or arguments[at - 1] not in valued)]
     return left[0] if left else "up"
 
