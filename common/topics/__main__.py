@@ -2,13 +2,15 @@
 
 import argparse
 import os
+import socket
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TextIO
 
 import msgspec
 
 from common.errors import ConfigurationError, TransportError
+from common.io import logs
 from common.io.kafka_security import security_settings
 from common.io.kafka_settings import connection_settings
 from common.io.kafka_topics import TopicAdmin
@@ -35,22 +37,26 @@ _VARIABLES = {
 def main(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
     """Run one command; returns the exit status."""
     options = _parser().parse_args(arguments)
+    say = _log if options.log else _tell
     given = {variable: str(value) for name, variable in _VARIABLES.items() if (value := getattr(options, name)) is not None}
     try:
         settings = load(Settings, {**environment, **given})
         specs = specs_of(ALL_TOPICS, Layout(settings.topic_partitions, settings.kafka_disk_gb, settings.topic_replication, settings.topic_prefix))
         connection = connection_settings(settings.kafka_bootstrap_servers, "topics", security_settings(settings))
     except ConfigurationError as error:
-        return _complain(error.problems, 2)
+        say(error.problems, sys.stderr, "CRITICAL")
+        return 2
     try:
         admin = TopicAdmin(connection)
         found = _run(options.command, admin, specs)
-    except ConfigurationError as error:
-        return _complain(error.problems, 1)
-    except TransportError as error:
-        return _complain([str(error)], 1)
+    except (ConfigurationError, TransportError) as error:
+        say(error.problems if isinstance(error, ConfigurationError) else [str(error)], sys.stderr, "CRITICAL")
+        return 1
     refused = any(each.remedy is Remedy.REFUSE for each in found)
-    _show(options.command, found, specs, settings, as_json=options.json)
+    if options.json:
+        _show_json(options.command, found, specs)
+    else:
+        say(_described(options.command, found, specs, settings), sys.stdout, "INFO")
     return int(refused or (options.command == "check" and bool(found)))
 
 
@@ -78,23 +84,25 @@ def _parser() -> argparse.ArgumentParser:
     ):
         variable = _VARIABLES[option.replace("-", "_")]
         parser.add_argument(f"--{option}", type=kind, metavar=variable, help=f"{meaning} (default: {variable}, else {defaults[variable]!r})")
-    parser.add_argument("--json", action="store_true", help="one JSON document instead of lines")
+    shown = parser.add_mutually_exclusive_group()
+    shown.add_argument("--json", action="store_true", help="one JSON document instead of lines")
+    shown.add_argument("--log", action="store_true", help="lines of a log, each a JSON object, as services write theirs")
     return parser
 
 
-def _show(command: str, found: Sequence[Difference], specs: Sequence[TopicSpec], settings: Settings, *, as_json: bool) -> None:
-    if as_json:
-        document = {"command": command, "differences": [_as_dict(each) for each in found], "topics": list(map(_spec_as_dict, specs))}
-        sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(document), indent=2) + b"\n")
-        return
+def _show_json(command: str, found: Sequence[Difference], specs: Sequence[TopicSpec]) -> None:
+    document = {"command": command, "differences": [_as_dict(each) for each in found], "topics": list(map(_spec_as_dict, specs))}
+    sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(document), indent=2) + b"\n")
+
+
+def _described(command: str, found: Sequence[Difference], specs: Sequence[TopicSpec], settings: Settings) -> list[str]:
     lines = list(map(str, found)) if command == "check" else [line for spec in specs for line in _lines(spec, found)]
     taken_gb = sum(spec.total_bytes for spec in specs) / GIGABYTE
     verdict = {"apply": "done", "plan": "planned"}.get(command, "differences")
     what = f"{len(found)} {verdict}" if found else "as defined, nothing to do"
     kept_gb = settings.kafka_disk_gb * RESERVE
     room = f"at most {taken_gb:.2f} GB of {settings.kafka_disk_gb:g} GB, {kept_gb:.2g} GB in reserve"
-    lines.append(f"{len(specs)} topics at {settings.kafka_bootstrap_servers}: {what}; {room}")
-    sys.stdout.write("\n".join(lines) + "\n")
+    return [*lines, f"{len(specs)} topics at {settings.kafka_bootstrap_servers}: {what}; {room}"]
 
 
 def _lines(spec: TopicSpec, found: Sequence[Difference]) -> list[str]:
@@ -115,9 +123,16 @@ def _spec_as_dict(spec: TopicSpec) -> dict[str, Any]:
     return {**own, "partition_bytes": spec.partition_bytes, "config": dict(spec.config)}
 
 
-def _complain(problems: Sequence[str], status: int) -> int:
-    sys.stderr.write("".join(f"topics: {problem}\n" for problem in problems))
-    return status
+def _tell(lines: Sequence[str], stream: TextIO, level: str) -> None:
+    """Text for people; problems with the program's name before them."""
+    stream.writelines(f"{'topics: ' if level == 'CRITICAL' else ''}{line}\n" for line in lines)
+
+
+def _log(lines: Sequence[str], stream: TextIO, level: str) -> None:
+    """Lines of a log, as the services write theirs."""
+    logger = logs.configure("topics", "INFO", socket.gethostname(), stream)
+    for line in lines:
+        logger.log(level, line)
 
 
 if __name__ == "__main__":

@@ -86,10 +86,10 @@ class TraceTopics:
     def _records(self, topics: Sequence[Topic], since_ms: int, until_ms: int | None) -> Iterator[Found]:
         """Everything that was produced in that time, up to where the topics end now."""
         left = {(self._prefix + topic.name, number): place for topic in topics for number, place in self._places(topic, since_ms)}
-        self._client.assign([TopicPartition(name, number, place.start) for (name, number), place in left.items()])
+        self._read_from([TopicPartition(name, number, place.start) for (name, number), place in left.items()])
         give_up_at = time.monotonic() + _PATIENCE_S
         while left:
-            messages: Sequence[Any] = self._client.consume(_BATCH, 0.5)
+            messages: Sequence[Any] = self._client.consume(_BATCH, 0.1)
             for message in messages:
                 key = message.topic(), message.partition()
                 if message.error() is not None or key not in left:
@@ -105,6 +105,11 @@ class TraceTopics:
                 give_up_at = time.monotonic() + _PATIENCE_S
             elif time.monotonic() > give_up_at:
                 raise TransportError(f"records are there that cannot be read: nothing came for {_PATIENCE_S:g} s")
+
+    def _read_from(self, places: list[TopicPartition]) -> None:
+        """Read there; a partition that was left behind before stays paused unless it is resumed."""
+        self._client.assign(places)
+        self._client.resume(places)
 
     def _found(self, topic: Topic, message: Any, time_ms: int) -> Iterator[Found]:
         trace = next((Trace.of(value) for name, value in message.headers() or () if name == TRACE_HEADER and value), NO_TRACE)
@@ -131,7 +136,7 @@ class TraceTopics:
 
     def _time_of(self, name: str, partition: int, offset: int) -> int:
         """When a record was produced, ms; 0 when it does not come."""
-        self._client.assign([TopicPartition(name, partition, offset)])
+        self._read_from([TopicPartition(name, partition, offset)])
         give_up_at = time.monotonic() + _TIMEOUT_S
         while time.monotonic() < give_up_at:
             message = self._client.poll(0.5)

@@ -449,7 +449,7 @@ def routes(service: Service, settings: ExecutionSettings) -> fastapi.APIRouter:
         """Every gate of an entry in the order of asking: value, limit, verdict, distance to passing and its unit; and which one blocks first."""
         if pair not in known:
             raise fastapi.HTTPException(404, f"no pair {pair}; there are {', '.join(known)}")
-        return {**views.explain(pair, snapshot.params.get(pair), snapshot.states.get(pair)), "trace_id": snapshot.trace_id(pair)}
+        return snapshot.explain(pair)
 
     return router
 

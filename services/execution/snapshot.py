@@ -1,6 +1,7 @@
 """What other threads are shown of execution, whether it writes the ledger or waits for it."""
 
 from collections.abc import Mapping
+from typing import Any
 
 from common.messages import OrderEvent, PositionState
 from common.processor import Health
@@ -33,9 +34,11 @@ class Snapshot:
         """The pairs as they stand now."""
         self.params, self.states = params, dict(states)
 
-    def trace_id(self, pair: str) -> str:
-        """The trace of a pair's last tick; empty before the first."""
-        return self.traces.get(pair, NO_TRACE).id
+    def explain(self, pair: str) -> dict[str, Any]:
+        """Why a pair does what it does, with the trace of its last tick, which is empty before the first."""
+        params, state = self.params.get(pair), self.states.get(pair)
+        explained = views.explain(params, state) if params and state else views.recovering(pair)
+        return {**explained, "trace_id": self.traces.get(pair, NO_TRACE).id}
 
     def health(self) -> Health:
         """Ready once it writes the ledger and may trade, and as standby, which is there to be ready; what the pairs have done."""

@@ -37,28 +37,37 @@ def orders(events: Sequence[OrderEvent], limit: int, trace_ids: Mapping[str, str
     return {"orders": [{**msgspec.to_builtins(event), "trace_id": trace_ids.get(event.client_id, "")} for event in newest], "known": len(events)}
 
 
-def explain(pair: str, params: Params | None, state: PairState | None) -> dict[str, Any]:
-    """Why a pair does what it does: every gate of an entry at the last tick, and which one blocks; before that, what is missing.
-
-    `params` and `state` are None until execution has read its ledger.
-    """
+def explain(params: Params, state: PairState) -> dict[str, Any]:
+    """Why a pair does what it does: every gate of an entry at the last tick, and which one blocks; before that, what is missing."""
+    position = state.position
+    standing = {"pair": str(params.pair), "state": position.state, "verdict": state.verdict, "bar": state.bar, "last_seq": state.last_seq}
     missing = _missing(state)
-    shown = {**_standing(pair, state), "z": None, "entry_z": None, "distance_to_entry": None, "blocking_gate": "", "gates": [], "missing": missing}
-    if params is None or state is None or state.hedge is None:
-        return {**shown, "note": "; ".join(missing)}
+    if state.hedge is None:
+        return {**standing, **_unexplained(missing)}
     at = strategy.look(params, state, state.hedge, strategy.standardise(state.hedge, state.risk))
     gates = explain_gates(at)
     entry_z = state.risk.thresholds.entry_z if state.risk else None
     z = at.signal.z if at.signal else None
     return {
-        **shown,
+        **standing,
         "z": z,
         "entry_z": entry_z,
         "distance_to_entry": None if z is None or entry_z is None else max(0.0, entry_z - abs(z)),
         "blocking_gate": first_block(gates),
         "gates": [gate._asdict() for gate in gates],
-        "note": "" if state.position.terms is None else "a position is open: the gates tell what a new entry would meet",
+        "missing": missing,
+        "note": "" if position.terms is None else "a position is open: the gates tell what a new entry would meet",
     }
+
+
+def recovering(pair: str) -> dict[str, Any]:
+    """The same of a pair before execution has read its ledger."""
+    missing = ["execution is recovering: its ledger is not read yet; /health tells what it waits for"]
+    return {"pair": pair, "state": None, "verdict": None, "bar": -1, "last_seq": -1, **_unexplained(missing)}
+
+
+def _unexplained(missing: list[str]) -> dict[str, Any]:
+    return {"z": None, "entry_z": None, "distance_to_entry": None, "blocking_gate": "", "gates": [], "missing": missing, "note": "; ".join(missing)}
 
 
 def summary(params: Params, state: PairState) -> dict[str, Any]:
@@ -89,16 +98,8 @@ def totals(states: Iterable[PairState]) -> dict[str, int]:
     return {name: sum(getattr(state.counts, name) for state in listed) for name in names}
 
 
-def _standing(pair: str, state: PairState | None) -> dict[str, Any]:
-    if state is None:
-        return {"pair": pair, "state": None, "verdict": None, "bar": -1, "last_seq": -1}
-    return {"pair": pair, "state": state.position.state, "verdict": state.verdict, "bar": state.bar, "last_seq": state.last_seq}
-
-
-def _missing(state: PairState | None) -> list[str]:
+def _missing(state: PairState) -> list[str]:
     """What a pair still waits for before an entry can be judged, in the order in which it comes."""
-    if state is None:
-        return ["execution is recovering: its ledger is not read yet; /health tells what it waits for"]
     missing = []
     if state.hedge is None:
         missing.append("no tick yet in this session: ingestion-service reads the feed and kalman-filter-service answers; their /health tell what they wait for")

@@ -75,6 +75,32 @@ def status_and_logs_tell_how_it_is(deployed: Deployed) -> None:
     assert deployed.deploy("logs", "execution-service", "--tail", "3").stdout.count("\n") >= 3
 
 
+def logs_are_chosen_and_a_tick_is_traced(deployed: Deployed) -> None:
+    """By level, pair and time, over all containers, while it goes on too; what is wrong is refused; an id leads through the services."""
+    lines = deployed.deploy("logs", "--level", "INFO", "--since", "30m", "--json").stdout.splitlines()
+    ours = [json.loads(line) for line in lines if '"instance"' in line]
+    assert {"topics", "exchange-simulator", "ingestion-service", "execution-service"} <= {line["service"] for line in ours}
+    assert all(list(line)[:5] == ["ts", "level", "service", "instance", "event"] for line in ours)
+    assert {line["level"] for line in ours} <= {"INFO", "WARNING", "ERROR", "CRITICAL"}
+    chosen = deployed.deploy("logs", "execution-service", "--pair", "ETHUSDT-BTCUSDT", "--level", "debug", "--tail", "5").stdout.splitlines()
+    assert len(chosen) == 5
+    assert all("pair=ETHUSDT-BTCUSDT" in line for line in chosen)
+    following = deployed.call("timeout", "-s", "INT", "10", "scripts/deploy.sh", "logs", "execution-service", "-f", "--pair", "ETHUSDT-BTCUSDT")
+    assert "pair=ETHUSDT-BTCUSDT" in following.stdout
+    for wrong in (["--level", "LOUD"], ["--pair", "ETH"], ["--since", "10"]):
+        assert deployed.deploy("logs", *wrong).returncode == 2
+
+    def last_trace() -> str:
+        return str(deployed.get("EXECUTION_PORT", "/pairs/ETHUSDT-BTCUSDT/explain")["trace_id"])
+
+    assert eventually(lambda: bool(last_trace()), 60)
+    traced = deployed.deploy("trace", last_trace(), "--pair", "ETHUSDT-BTCUSDT")
+    assert traced.returncode == 0
+    for service in ("ingestion-service", "kalman-filter-service"):
+        assert service in traced.stdout
+    assert deployed.deploy("trace", "0123456789abcdef").returncode == 1
+
+
 def an_operator_halts_and_resumes(deployed: Deployed) -> None:
     """No token was given, so the container's own is used; who and why stay in the state and in the log."""
     assert deployed.deploy("halt", "for a test", "--who", "tester").returncode == 0
@@ -149,6 +175,7 @@ CHECKS: tuple[Callable[[Deployed], None], ...] = (
     a_second_up_changes_nothing,
     config_is_that_of_plain_compose,
     status_and_logs_tell_how_it_is,
+    logs_are_chosen_and_a_tick_is_traced,
     an_operator_halts_and_resumes,
     containers_are_restarted,
     scaling_leaves_the_order_path_alone,

@@ -9,7 +9,8 @@ from typing import NamedTuple
 
 from tests.repo.tree import ROOT
 
-PAGES = [ROOT / "README.md", ROOT / "DOCKER_DEPLOYMENT_GUIDE.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+_GUIDES = ("README.md", "DOCKER_DEPLOYMENT_GUIDE.md", "MONITORING_SETUP.md", "CONTRIBUTING.md")
+PAGES = [*(ROOT / name for name in _GUIDES), *sorted((ROOT / "docs").rglob("*.md"))]
 OURS = ("common", "services", "scripts", "tests")
 _SPAN = re.compile(r"`([^`\n]+)`")
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", flags=re.DOTALL | re.MULTILINE)

@@ -14,7 +14,7 @@ from services.execution import processor, strategy
 from services.execution.explanation import MEASURED_GATES, NUMERIC_GATES, SCALES
 from services.execution.gauges import measure
 from services.execution.metrics import METRICS
-from services.execution.views import explain
+from services.execution.views import explain, recovering
 from tests.unit.execution.builders import FIRST_BAR, PAIR, Desk, params, rules, signal
 
 BAR = FIRST_BAR + 1
@@ -23,7 +23,7 @@ LATER = BAR + 3
 
 
 def shown(desk: Desk) -> dict[str, Any]:
-    return explain(PAIR, desk.params, desk.state)
+    return explain(desk.params, desk.state)
 
 
 def gate_of(answer: dict[str, Any], name: str) -> dict[str, Any]:
@@ -181,7 +181,7 @@ def test_dashboards_show_the_same_figures(name: str, cause: Cause) -> None:
 
 def test_before_execution_has_read_its_ledger() -> None:
     """There is an answer of the same shape, which says what is missing."""
-    answer = explain(PAIR, None, None)
+    answer = recovering(PAIR)
     assert answer.keys() == shown(Desk()).keys() == shown(desk_after(Cause())).keys()
     assert (answer["gates"], answer["blocking_gate"]) == ([], "")
     assert "execution is recovering" in answer["note"]
