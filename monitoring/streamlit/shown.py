@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import pandas as pd
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from common.costs import to_cents
 from common.market import NANOSECONDS
@@ -120,6 +121,11 @@ def note_problems(answers: Iterable[Answer]) -> None:
 def choose_range(key: str, *, beside: tuple[str, ...] = ()) -> str:
     """Ask how far charts go back; the choice is part of the address."""
     return st.segmented_control("Range", [*RANGES, *beside], default="15 min", required=True, key=key, label_visibility="collapsed", bind="query-params")
+
+
+def sections(count: int) -> list[DeltaGenerator]:
+    """Places one below the other: what one of them shows or leaves out moves nothing in the others, so nothing is drawn anew."""
+    return [st.container() for _ in range(count)]
 
 
 def loading() -> AbstractContextManager[None]:

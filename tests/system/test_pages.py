@@ -129,6 +129,17 @@ def test_the_first_paint_comes_within_two_seconds(stage: Stage, record_property:
     assert min(paints) < 2.0
 
 
+def test_a_refresh_changes_nothing_but_what_is_drawn(stage: Stage) -> None:
+    """After three of them every chart and table is still the same element: nothing flickers."""
+    stage.open("pair")
+    stage.tab.evaluate("void (window.drawn = [...document.querySelectorAll('[data-testid=stVegaLiteChart], [data-testid=stDataFrame]')])")
+    assert stage.tab.evaluate("window.drawn.length") >= 8
+    asked = "document.body.innerText.match(/Asked at [0-9:]+/)?.[0]"
+    for _ in range(3):
+        stage.tab.wait_for(f"{asked} && {asked} !== {json.dumps(stage.tab.evaluate(asked))}")
+    assert stage.tab.evaluate("window.drawn.filter(each => !each.isConnected).map(each => each.outerHTML.slice(0, 200))") == []
+
+
 def test_a_fill_is_shown_within_three_seconds_and_to_the_cent(stage: Stage, record_property: Callable[[str, object], None]) -> None:
     """From its commit in the ledger to the page, with the ledger's fee and profit."""
     stage.open("trades")

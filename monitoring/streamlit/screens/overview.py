@@ -33,13 +33,17 @@ def page(range_name: str) -> None:
     equity, curve = equity_over(range_name)
     with st.container():
         shown.note_problems((profit, positions, risk, equity))
+    totals, curves, parts, held = shown.sections(4)
+    with curves:
+        show_equity(curve, equity)
     if profit.value is not None:
-        show_totals(profit.value["total"])
-    show_equity(curve, equity)
-    if profit.value is not None:
-        show_parts(profit.value["pairs"])
+        with totals:
+            show_totals(profit.value["total"])
+        with parts:
+            show_parts(profit.value["pairs"])
     if positions.value is not None and profit.value is not None:
-        show_positions(positions.value["positions"], profit.value["pairs"], (risk.value or {}).get("pairs", {}))
+        with held:
+            show_positions(positions.value["positions"], profit.value["pairs"], (risk.value or {}).get("pairs", {}))
     shown.asked_at()
 
 

@@ -35,15 +35,19 @@ def page(pair: str, range_name: str) -> None:
     drawn = desk().over(selector_of(SERIES, pair=pair), shown.RANGES[range_name])
     with st.container():
         shown.note_problems((explained, drawn))
+    stands, z, gates, charts = shown.sections(4)
     if explained.value is not None:
-        show_where_it_stands(explained.value)
+        with stands:
+            show_where_it_stands(explained.value)
+        with gates:
+            show_gates(explained.value)
     found = by_name(drawn.value or (), SERIES)
     if drawn.value is not None:
-        show_z(pair, found)
-    if explained.value is not None:
-        show_gates(explained.value)
+        with z:
+            show_z(pair, found)
     if any(found.values()):
-        show_charts(pair, found)
+        with charts:
+            show_charts(pair, found)
     shown.asked_at()
 
 

@@ -34,11 +34,17 @@ def page(range_name: str) -> None:
         shown.note_problems((risk, verdicts, drawdown))
     if risk.value is not None:
         signals = {pair: signal for pair, signal in risk.value.get("pairs", {}).items() if signal}
-        show_state(risk.value, signals)
-        show_halts(risk.value.get("halts", ()))
-        show_rules(signals)
-        show_history(verdicts, drawdown, signals)
-        show_commands(risk.value.get("commands", ()))
+        state, halts, rules, history, commands = shown.sections(5)
+        with state:
+            show_state(risk.value, signals)
+        with halts:
+            show_halts(risk.value.get("halts", ()))
+        with rules:
+            show_rules(signals)
+        with history:
+            show_history(verdicts, drawdown, signals)
+        with commands:
+            show_commands(risk.value.get("commands", ()))
     shown.asked_at()
 
 

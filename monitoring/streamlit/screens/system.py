@@ -30,11 +30,17 @@ def page(range_name: str) -> None:
     alerts = desk().now('ALERTS{alertstate="firing"}')
     with st.container():
         shown.note_problems((*healths.values(), drawn, alerts))
-    show_services(healths, infos)
-    show_latency(infos["execution-service"])
-    show_checks(healths)
-    show_alerts(alerts)
-    show_charts(by_name(drawn.value or (), SERIES))
+    services, latency, checks, fired, charts = shown.sections(5)
+    with services:
+        show_services(healths, infos)
+    with latency:
+        show_latency(infos["execution-service"])
+    with checks:
+        show_checks(healths)
+    with fired:
+        show_alerts(alerts)
+    with charts:
+        show_charts(by_name(drawn.value or (), SERIES))
     shown.asked_at()
 
 

@@ -53,10 +53,13 @@ def page(choice: Choice, limit: int) -> None:
     trips, fills = desk().round_trips(limit), desk().fills(FILLS_SHOWN)
     with st.container():
         shown.note_problems((trips, fills))
+    closed, filled = shown.sections(2)
     if trips.value is not None:
-        show_trips([trip for trip in trips.value["round_trips"] if choice.takes(trip)], bool(trips.value["round_trips"]))
+        with closed:
+            show_trips([trip for trip in trips.value["round_trips"] if choice.takes(trip)], bool(trips.value["round_trips"]))
     if fills.value is not None:
-        show_newest(fills.value["fills"])
+        with filled:
+            show_newest(fills.value["fills"])
     shown.asked_at()
 
 
