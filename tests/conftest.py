@@ -39,6 +39,11 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> Scheduler
     return Scheduler(config, log) if os.environ.get("TEST_LEVEL") == "all" else None
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than cores, for a third of the time tests wait; two where they have servers beside them."""
+    return 2 if os.environ.get("TEST_LEVEL") == "all" else (os.cpu_count() or 2) + 1
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Show what tests have measured: each says it with `record_property("says", ...)`, whatever worker it ran in."""
     calls = [report for reports in terminalreporter.stats.values() for report in reports if getattr(report, "when", "") == "call"]

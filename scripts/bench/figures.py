@@ -14,6 +14,8 @@ MODES = (EVERY_TICK, CONFLATED)
 #: Percentiles by their names in the report.
 SHARES = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "p999": 0.999}
 
+#: How long a bar takes to play, s.
+BAR_WALL_S = 2.0
 #: A tick counts as held when the wait for its risk signal alone takes as long as p99 may. The first tick of every bar waits
 #: some milliseconds by design: its frame is what closes the bar that the signal is of.
 HELD_MS = 8.0
@@ -43,6 +45,8 @@ class Measured:
     held_ticks: int
     waited_ticks: int
     skipped_bars: int
+    #: To enter or leave, since the start.
+    decisions: int
     end_to_end_ms: Mapping[str, float]
     hops_ms: Mapping[str, Mapping[str, float]]
     cpu_percent: Mapping[str, float]
@@ -59,6 +63,11 @@ class Case(NamedTuple):
 
     speed: str
     mode: str
+
+    @property
+    def bar_s(self) -> int:
+        """Length of a bar, s of event time: BAR_WALL_S of a clock's, and the default where nobody knows how fast it goes."""
+        return 60 if self.speed == FLAT_OUT else max(1, round(BAR_WALL_S * float(self.speed)))
 
     def __str__(self) -> str:
         return f"{'flat out' if self.speed == FLAT_OUT else self.speed + 'x'}, {self.mode}"

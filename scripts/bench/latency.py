@@ -1,6 +1,6 @@
 """How long the pipeline takes from the socket to the decision, on a real broker, beside a bare relay at the same rate and size.
 
-python -m scripts.bench.latency                                       all speeds and modes, three runs each, about 40 minutes
+python -m scripts.bench.latency                                       all speeds and modes, three runs each, about 70 minutes
 python -m scripts.bench.latency --speeds 1 --modes every-tick --json latency.json --check
 python -m scripts.bench.latency --table latency.json --page docs/performance.md      put a report of before into the page
 
@@ -74,6 +74,7 @@ def measure(pipeline: Pipeline, warm_up: float, seconds: float) -> Measured:
         bars=ingestion_after.total("crypto_bot_bars_closed_total") - ingestion.total("crypto_bot_bars_closed_total"),
         held_ticks=longer_than(counted_between(latency["execution"], latency_after["execution"]), HELD_MS),
         waited_ticks=execution_after.total("crypto_bot_records_held_total") - execution.total("crypto_bot_records_held_total"),
+        decisions=execution_after.total("crypto_bot_decisions_total"),
         skipped_bars=execution_after.total("crypto_bot_holds_expired_total") - execution.total("crypto_bot_holds_expired_total"),
         end_to_end_ms=shown.pop("end_to_end"),
         hops_ms=shown,
@@ -94,6 +95,8 @@ def run_case(case: Case, options: argparse.Namespace, bootstrap: str, say: Calla
     for number in range(1, options.runs + 1):
         with Pipeline(Plan(bootstrap, recording, case, options.folder, options.base_port), say) as pipeline:
             run = measure(pipeline, options.warm_up, options.seconds)
+        if not run.decisions:
+            raise CryptoBotError(f"{case}: nothing was traded, the models were not ready; give it a longer --warm-up")
         runs.append(run)
         say(f"{case}, run {number}: " + _in_words(run.end_to_end_ms) + f", {run.frames / run.seconds:.0f} frames/s, {run.ticks / run.seconds:.0f} ticks/s")
         if script:
@@ -136,7 +139,7 @@ def parser() -> argparse.ArgumentParser:
     add("--speeds", type=_listed(SPEEDS), default=SPEEDS, help=f"comma separated, default {','.join(SPEEDS)}")
     add("--modes", type=_listed(MODES), default=MODES, help=f"comma separated, default {','.join(MODES)}")
     add("--seconds", type=float, default=30.0, help="that count, a run (default 30)")
-    add("--warm-up", type=float, default=15.0, metavar="SECONDS", help="before them (default 15)")
+    add("--warm-up", type=float, default=90.0, metavar="SECONDS", help="before them: models begin after 40 bars of two seconds (default 90)")
     add("--runs", type=int, default=3, help="of each case; the report has their medians (default 3)")
     add("--no-relay", action="store_true", help="leave the relay out, and so the ratios")
     add("--json", type=Path, metavar="FILE", help="write the report there")

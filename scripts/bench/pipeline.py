@@ -22,6 +22,7 @@ from scripts.embedded.options import Options
 from scripts.embedded.plan import SERVICES, SIMULATOR, SIMULATOR_PORT_OFFSET, environment_of, processes_of
 from scripts.embedded.processes import stop_all
 from scripts.embedded.servers import HOST, embedded_redis, require_free
+from scripts.faults.stage import LIVELY
 
 PAIR = "ETHUSDT-BTCUSDT"
 PARTITIONS = 6
@@ -187,8 +188,9 @@ def _options_of(plan: Plan, redis_url: str) -> Options:
 
 
 def _live(case: Case) -> dict[str, str]:
-    """The simulator plays what ingestion takes for the exchange itself."""
-    return {"FEED": "live", "CONFLATE": "every-read" if case.mode == CONFLATED else "behind", "BAR_INTERVAL_SECONDS": "1", "LOG_LEVEL": "WARNING"}
+    """The simulator plays what ingestion takes for the exchange itself; models that soon begin, and entries so easy that it trades."""
+    conflate = "every-read" if case.mode == CONFLATED else "behind"
+    return {**LIVELY, "FEED": "live", "CONFLATE": conflate, "BAR_INTERVAL_SECONDS": str(case.bar_s), "LOG_LEVEL": "WARNING"}
 
 
 def _get(port: int, path: str) -> bytes:

@@ -2,7 +2,6 @@
 
 import sqlite3
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
@@ -23,14 +22,14 @@ from common.processor import Consumer, Health, Observer, Output, Producer, Recor
 from common.rules import SymbolRules
 from common.settings import require_writable
 from common.topics import COMMANDS, DEAD_LETTERS, EXECUTIONS, HEDGE_RATIOS, RISK_SIGNALS, Topic
-from services.execution import gauges, history, quality, views
+from services.execution import gauges, history, views
 from services.execution.committed import Committed
 from services.execution.engine import Engine
 from services.execution.hold import Held
-from services.execution.latency import HopLatency
 from services.execution.ledger import LEDGER_FILE, Batch, Ledger
 from services.execution.offsets import Brake, Offsets
 from services.execution.params import params_of
+from services.execution.reckoning import Reckoning
 from services.execution.reporting import report
 from services.execution.set_aside import DeadLetterShare
 from services.execution.settings import ExecutionSettings
@@ -41,6 +40,8 @@ NAME = "execution-service"
 
 Rules = Mapping[str, SymbolRules] | Callable[[], Mapping[str, SymbolRules]]
 
+#: Decided in one turn: the first of a burst shall not wait until the last is decided.
+MOST_RECORDS = 16
 #: How far ingestion may be left without word of what is decided.
 PROGRESS_TICKS = 200
 PROGRESS_INTERVAL_NS = 25_000_000
@@ -80,11 +81,11 @@ class ExecutionService:
         self._settings, self._transport, self._observer, self._clock = settings, transport, observer, clock
         self._rules, self._ledger = rules, ledger
         self._decoders: dict[Topic, Decoder[Any]] = {topic: decoder_of(topic) for topic in _INPUTS}
-        self.latency = HopLatency()
+        self._reckoning = Reckoning(observer)
         self._orders: dict[str, OrderEvent] = {}
         self._batch = Batch()
         self._progress: dict[str, int] = {}
-        self._unreported_ticks = self._progress_at_ns = self._cleared_at_ns = self._shown_at_ns = 0
+        self._progress_at_ns = self._cleared_at_ns = self._shown_at_ns = 0
         self._unpublished, self._uncleared = True, False
         self._consumer: Consumer | None = None
         self.snapshot = Snapshot()
@@ -141,7 +142,7 @@ class ExecutionService:
         """Read, decide, commit, publish; as standby, look whether there is anything to take over."""
         if self._consumer is None:
             return self._stand_by(timeout_s)
-        records = self._consumer.poll(self._patience_s(timeout_s))
+        records = self._consumer.poll(self._patience_s(timeout_s), MOST_RECORDS)
         self._ledger.renew()
         now_ns = self._clock()
         for record in records:
@@ -149,11 +150,9 @@ class ExecutionService:
         self._guard_exposure()
         self._engine.advance(now_ns)
         self._set_aside_refused()
-        self._count(records)
         self._commit()
         self._publish()
-        self._observe_decisions()
-        self._report_progress(idle=not records)
+        self._keep_books(records)
         self._rest_or_resume()
         self._take_snapshot()
         self._now_and_then(now_ns, idle=not records)
@@ -196,6 +195,10 @@ class ExecutionService:
             return {}
         with self.reading_ledger() as query:
             return history.trace_ids(query, [order.client_id for order in orders])
+
+    def latency_counts(self) -> dict[str, Any]:
+        """Time from the socket to the decision in buckets, whole and per hop. Called from other threads."""
+        return self._reckoning.latency.counts()
 
     def _stand_by(self, timeout_s: float) -> int:
         if self._become_active():
@@ -293,35 +296,22 @@ class ExecutionService:
         self._unpublished, self._uncleared = False, True
         self._observer.count("crypto_bot_records_produced_total", published, topic=EXECUTIONS.name)
 
-    def _observe_decisions(self) -> None:
-        """Time from the socket to the decision, published if there was one; of the hops only the last tick's go to the metrics."""
+    def _keep_books(self, records: Sequence[Record]) -> None:
+        """Tell ingestion what is decided, and people how much and how long it took: at once when idle, else now and then."""
         now_ns = self._clock()
-        hops: Sequence[tuple[str, int]] = ()
-        for trace in self._engine.decided_traces:
-            if trace:
-                self._observer.observe("crypto_bot_tick_to_decision_seconds", (now_ns - trace.read_at_ns) / NANOSECONDS)
-                hops = self.latency.add(trace, now_ns)
-        for hop, duration_ns in hops:
-            self._observer.observe("crypto_bot_hop_seconds", duration_ns / NANOSECONDS, hop=hop)
-        for outputs, tick in self._engine.acted:
-            quality.measure(self._observer, outputs, tick)
-        self._engine.acted.clear()
-        self._unreported_ticks += len(self._engine.decided_traces)
-        self._engine.decided_traces.clear()
+        self._reckoning.note(records, self._engine, now_ns)
         self._progress.update(self._engine.decided)
         self._engine.decided.clear()
-
-    def _report_progress(self, *, idle: bool) -> None:
-        now_ns = self._clock()
-        if self._unreported_ticks >= PROGRESS_TICKS or idle or now_ns - self._progress_at_ns >= PROGRESS_INTERVAL_NS:
+        if not records or self._reckoning.waiting >= PROGRESS_TICKS or now_ns - self._progress_at_ns >= PROGRESS_INTERVAL_NS:
             self._send_progress(now_ns)
+            self._reckoning.settle(self._engine)
 
     def _send_progress(self, now_ns: int) -> None:
         if self._progress:
             self._producer.send(EXECUTIONS, next(iter(self._progress)), encode(Progress(decided=self._progress)))
             self._observer.count("crypto_bot_records_produced_total", topic=EXECUTIONS.name)
             self._progress = {}
-        self._unreported_ticks, self._progress_at_ns = 0, now_ns
+        self._progress_at_ns = now_ns
 
     def _patience_s(self, timeout_s: float) -> float:
         """Wait no longer than progress or a live hold may."""
@@ -339,19 +329,6 @@ class ExecutionService:
             self._consumer.pause(HEDGE_RATIOS, pause)
         if resume and self._consumer:
             self._consumer.resume(HEDGE_RATIOS, resume)
-
-    def _count(self, records: Any) -> None:
-        for topic, amount in Counter(record.topic.name for record in records).items():
-            self._observer.count("crypto_bot_records_consumed_total", amount, topic=topic)
-        for reason, amount in self._engine.dropped.items():
-            self._observer.count("crypto_bot_records_dropped_total", amount, topic=HEDGE_RATIOS.name, reason=reason)
-        self._engine.dropped.clear()
-        if self._engine.held_records:
-            self._observer.count("crypto_bot_records_held_total", self._engine.held_records)
-            self._engine.held_records = 0
-        if self._engine.gaps:
-            self._observer.count("crypto_bot_sequence_gaps_total", self._engine.gaps, topic=HEDGE_RATIOS.name)
-            self._engine.gaps = 0
 
     def _take_snapshot(self) -> None:
         self.snapshot.show(self._params, self._engine.states)
@@ -374,7 +351,7 @@ class ExecutionService:
         self._observer.gauge("crypto_bot_consumer_lag_records", consumer.lag() if consumer else 0)
         self._orders = dict(list(self._orders.items())[-RECENT_ORDERS:])
         self.snapshot.orders = tuple(self._orders.values())
-        self.snapshot.latency_ms = self.latency.end_to_end.summary()
+        self.snapshot.latency_ms = self._reckoning.latency.end_to_end.summary()
 
 
 def build(settings: ExecutionSettings, context: Context) -> ExecutionService:
@@ -420,7 +397,7 @@ def routes(service: Service, settings: ExecutionSettings) -> fastapi.APIRouter:
     @router.get("/latency")
     def latency() -> dict[str, Any]:
         """Time from the socket to the decision, whole and per hop, as counts in buckets: a difference of two answers is what lies between them."""
-        return service.latency.counts()
+        return service.latency_counts()
 
     @router.get("/fills")
     def fills(

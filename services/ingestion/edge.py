@@ -1,18 +1,18 @@
-"""The connections to the exchange: one asyncio loop in a thread of its own, frames out through a bounded queue.
+"""The connections to the exchange: one asyncio loop, which runs while the service waits for frames, and a bounded queue.
 
-The reader of a socket only stamps and queues. While the queue is full it stops reading, and the exchange or simulator feels
-it. Keep-alive pings are sent but no pong is demanded, because a paused socket does not see it: what detects a dead link is
-the silence of its streams, which does not count while we pause.
+A thread of its own for the loop would take turns with the service's at every burst. The reader of a socket only stamps and
+queues. While the queue is full it stops reading, and the exchange or simulator feels it. Keep-alive pings are sent but no pong
+is demanded, because a paused socket does not see it: what detects a dead link is the silence of its streams, which does not
+count while we pause.
 """
 
 import asyncio
 import contextlib
 import itertools
 import random
-import threading
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
@@ -76,56 +76,40 @@ class _Socket:
 
 
 class FrameQueue:
-    """Hands frames from the event loop to the service's thread; bounded per channel."""
+    """Frames between the connections and the service; bounded per channel."""
 
     def __init__(self, most: int) -> None:
         self._most = most
         self._frames: dict[Channel, deque[Frame]] = {channel: deque() for channel in Channel}
-        self._changed = threading.Condition()
-        self._room: dict[Channel, asyncio.Event] = {}
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._announcing = False
-
-    def bind(self) -> None:
-        """Belong to the running loop."""
-        self._loop = asyncio.get_running_loop()
         self._room = {channel: asyncio.Event() for channel in Channel}
-        for room in self._room.values():
-            room.set()
+        self._on_frame: Callable[[Channel], None] = lambda _: None
+
+    def announce_to(self, on_frame: Callable[[Channel], None]) -> None:
+        """Tell of each frame that is put."""
+        self._on_frame = on_frame
 
     async def put(self, frame: Frame) -> None:
-        """Append a frame; waits while its channel is full. What one socket read brings is announced at once, when it is all there."""
-        while self.is_full(frame.channel):
-            self._room[frame.channel].clear()
-            if self.is_full(frame.channel):
-                await self._room[frame.channel].wait()
-        self._frames[frame.channel].append(frame)
-        if not self._announcing:
-            self._announcing = True
-            asyncio.get_running_loop().call_soon(self._announce)
+        """Append a frame; waits while its channel is full."""
+        channel = frame.channel
+        while self.is_full(channel):
+            self._room[channel].clear()
+            await self._room[channel].wait()
+        self._frames[channel].append(frame)
+        self._on_frame(channel)
 
-    def _announce(self) -> None:
-        self._announcing = False
-        with self._changed:
-            self._changed.notify()
-
-    def take(self, channels: Sequence[Channel], most: int, timeout_s: float) -> list[Frame]:
-        """Up to `most` frames of these channels, those of the first named one first; waits for one."""
-        with self._changed:
-            if timeout_s > 0:
-                self._changed.wait_for(lambda: any(self._frames[channel] for channel in channels), timeout_s)
-            found: list[Frame] = []
-            for channel in channels:
-                queued = self._frames[channel]
-                found += [queued.popleft() for _ in range(min(len(queued), most - len(found)))]
-                self._make_room(channel)
+    def take(self, channels: Sequence[Channel], most: int) -> list[Frame]:
+        """Up to `most` frames of these channels, those of the first named one first."""
+        found: list[Frame] = []
+        for channel in channels:
+            queued = self._frames[channel]
+            found += [queued.popleft() for _ in range(min(len(queued), most - len(found)))]
+            if not self.is_full(channel):
+                self._room[channel].set()
         return found
 
-    def _make_room(self, channel: Channel) -> None:
-        """Let a channel go on that found its queue full."""
-        room = self._room.get(channel)
-        if room is not None and self._loop is not None and not room.is_set() and not self.is_full(channel):
-            self._loop.call_soon_threadsafe(room.set)
+    def holds(self, channels: Iterable[Channel]) -> bool:
+        """Whether there is a frame of one of these channels."""
+        return any(self._frames[channel] for channel in channels)
 
     def is_full(self, channel: Channel) -> bool:
         """Whether the channel must wait."""
@@ -358,19 +342,40 @@ class WebSocketSource:
         self._budget = AttemptBudget() if settings.exchange is Exchange.BINANCE else None
         self._barred_until_s = 0.0
         self._feeds = [_ChannelFeed(self, subscription) for subscription in subscriptions(settings.binance_market, settings.symbols)]
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._main()), name="feed", daemon=True)
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._stopping = threading.Event()
-        self._stop_now: asyncio.Event | None = None
+        self._runner = asyncio.Runner()
+        self._runs: Sequence[asyncio.Task[None]] = ()
+        self._awaited: frozenset[Channel] = frozenset()
 
     def start(self) -> None:
-        """Start the thread."""
-        if not self._thread.is_alive():
-            self._thread.start()
+        """Begin to connect; `read` goes on with it."""
+        if not self._runs:
+            loop = self._runner.get_loop()
+            self._runs = [loop.create_task(self._run(feed)) for feed in self._feeds]
+            self.queue.announce_to(self._on_frame)
 
     def read(self, channels: Sequence[Channel], max_frames: int, timeout_s: float) -> Sequence[Frame]:
-        """Frames of these channels; waits for the first."""
-        return self.queue.take(channels, max_frames, timeout_s)
+        """Frames of these channels; serves the sockets meanwhile, and waits for the first."""
+        self._serve(channels, 0.0 if self.queue.holds(channels) else timeout_s)
+        return self.queue.take(channels, max_frames)
+
+    def _serve(self, channels: Sequence[Channel], timeout_s: float) -> None:
+        """Run the loop until it has nothing to do or, with a timeout, until all that one look at the sockets brought of these channels is queued."""
+        loop = self._runner.get_loop()
+        if timeout_s <= 0:
+            loop.call_soon(loop.stop)
+            loop.run_forever()
+            return
+        self._awaited = frozenset(channels)
+        timer = loop.call_later(timeout_s, loop.stop)
+        loop.run_forever()
+        timer.cancel()
+        self._awaited = frozenset()
+
+    def _on_frame(self, channel: Channel) -> None:
+        if channel in self._awaited:
+            self._awaited = frozenset()
+            loop = self._runner.get_loop()
+            loop.call_soon(loop.stop)
 
     def settle(self, unsettled: int) -> None:
         """Nothing: a socket gives no frame twice."""
@@ -389,13 +394,10 @@ class WebSocketSource:
         }
 
     def stop(self) -> None:
-        """Close the sockets and end the thread."""
-        self._stopping.set()
-        if self._loop is not None and self._stop_now is not None:
-            with contextlib.suppress(RuntimeError):  # The loop may have ended by itself.
-                self._loop.call_soon_threadsafe(self._stop_now.set)
-        if self._thread.is_alive():
-            self._thread.join(_STOP_S)
+        """Close the sockets."""
+        with contextlib.suppress(TimeoutError, RuntimeError):  # A runner that is closed has nothing to close.
+            self._runner.run(asyncio.wait_for(self._close(), _STOP_S))
+        self._runner.close()
 
     def next_number(self) -> int:
         """Number of the next connection."""
@@ -418,17 +420,10 @@ class WebSocketSource:
         """The exchange asks for no attempt so long; it means the address, so it holds for all channels."""
         self._barred_until_s = max(self._barred_until_s, time.monotonic() + wait_s)
 
-    async def _main(self) -> None:
-        self._stop_now = asyncio.Event()
-        self._loop = asyncio.get_running_loop()
-        self.queue.bind()
-        if self._stopping.is_set():
-            return
-        runs = [asyncio.create_task(self._run(feed)) for feed in self._feeds]
-        await self._stop_now.wait()
-        for run in runs:
+    async def _close(self) -> None:
+        for run in self._runs:
             run.cancel()
-        await asyncio.gather(*runs, return_exceptions=True)
+        await asyncio.gather(*self._runs, return_exceptions=True)
         await asyncio.gather(*(feed.close() for feed in self._feeds))
 
     async def _run(self, feed: _ChannelFeed) -> None:

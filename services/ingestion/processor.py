@@ -16,11 +16,11 @@ from services.ingestion.bars import BarParams
 from services.ingestion.ingestor import Block, Ingestor
 from services.ingestion.intake import SERVICE, IntakeParams
 from services.ingestion.recovery import take_over
-from services.ingestion.settings import IngestionSettings
+from services.ingestion.settings import Conflate, IngestionSettings
 from services.ingestion.source import Channel, FrameSource
 
-#: Frames handled per turn and channel.
-_BATCH = 500
+#: Frames handled per turn. Live, where each counts, few: the first of a burst is on its way while the others are read.
+_BATCH, _LIVE_BATCH = 500, 16
 #: Longest wait for frames or progress within a turn when something may fall due, seconds.
 _LIVE_WAIT_S = 0.01
 _BLOCKED_WAIT_S = 0.005
@@ -44,6 +44,8 @@ class IngestionService:
         self._observer = observer
         self._clock = clock
         self._source = source
+        every_frame = settings.feed_in_use is Feed.LIVE and settings.conflate is Conflate.BEHIND
+        self._batch = _LIVE_BATCH if every_frame else _BATCH
         self._progress_decoder = decoder_of(EXECUTIONS)
         self._producer: Producer | None = None
         self._progress: Consumer | None = None
@@ -81,11 +83,11 @@ class IngestionService:
         ingestor.bars.release(self._clock())
         self._go_on(ingestor, producer)
         read_from_ns = self._clock()
-        frames = self._source.read(self._open_channels(ingestor), _BATCH, self._wait_s(ingestor, timeout_s))
+        frames = self._source.read(self._open_channels(ingestor), self._batch, self._wait_s(ingestor, timeout_s))
         for frame in frames:
             ingestor.intake.read(frame)
         self._go_on(ingestor, producer)
-        if self._settings.feed_in_use is Feed.LIVE and len(frames) < _BATCH:  # Else more may wait, which come first.
+        if self._settings.feed_in_use is Feed.LIVE and len(frames) < self._batch:  # Else more may wait, which come first.
             ingestor.on_timer(read_from_ns)
         behind = ingestor.bars.release(self._clock())
         self._publish(ingestor, producer)

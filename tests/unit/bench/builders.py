@@ -15,6 +15,7 @@ RUN = Measured(
     held_ticks=0,
     waited_ticks=12,
     skipped_bars=0,
+    decisions=4,
     end_to_end_ms=GOOD,
     hops_ms={"ingestion": GOOD, "ticks": GOOD},
     cpu_percent=dict.fromkeys(MEMORY_MB, 5.0),

@@ -546,7 +546,7 @@ def test_latency_is_measured_from_the_socket(world: World) -> None:
     world.clock.now_ns += 10**9
     service.turn(0)
     assert service.health().details["tick_to_decision_ms"] == pytest.approx({"p50": 3, "p99": 3, "max": 3})
-    hops = service.latency.counts()["hops"]
+    hops = service.latency_counts()["hops"]
     assert {hop: round(percentile(counts, 1)) for hop, counts in hops.items()} == {
         "ingestion": 1,
         "ticks": 0,

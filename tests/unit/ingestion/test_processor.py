@@ -155,10 +155,10 @@ def test_timer_waits_for_frames_that_are_there() -> None:
     began_ns = rig.clock.now_ns
     frames = [book(("BTCUSDT", "ETHUSDT")[i % 2], T0_MS + 2 * i, i + 1, read_at_ns=began_ns + 2_000_000 * i) for i in range(3000)]
     source.feed(*frames[:200])
-    rig.turns()
+    rig.turns(20)
     rig.clock.advance_ms(6000)
     source.feed(*frames[200:])
-    rig.turns(10)
+    rig.turns(200)
     assert [close.status.value for close in rig.closes_of(PAIR)] == ["FRESH"] * 5
     assert all(tick.event_time_ns == max(tick.y.event_time_ns, tick.x.event_time_ns) for tick in rig.ticks_of(PAIR))
 
@@ -349,7 +349,7 @@ def test_gaps_do_not_flood_the_log() -> None:
     source = FedSource()
     rig = Rig(source, FEED="live").start()
     source.feed(*(trade("BTCUSDT", T0_MS, trade_id) for trade_id in range(1, 200, 2)))
-    rig.turns()
+    rig.turns(10)
     assert [line.fields["untold"] for line in rig.observer.events("feed gap")] == [0]
     rig.clock.advance_ms(60_000)
     source.feed(trade("BTCUSDT", T0_MS, 300))
