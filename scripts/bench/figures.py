@@ -90,6 +90,7 @@ def report_of(case: Case, runs: Sequence[Measured], relays: Sequence[Mapping[str
         "ratio": {name: round(pipeline[name] / relay[name], 2) if relay.get(name) else None for name in ("p50", "p99")},
         "held_ticks": sum(run.held_ticks for run in runs),
         "skipped_bars": sum(run.skipped_bars for run in runs),
+        "decisions": min(run.decisions for run in runs),
         "cpu_percent": middle([run.cpu_percent for run in runs], 1),
         "rss_mb": {name: max(run.rss_mb[name] for run in runs) for name in runs[0].rss_mb},
         "hops_ms": {hop: middle([run.hops_ms[hop] for run in runs]) for hop in runs[0].hops_ms},
@@ -144,6 +145,8 @@ def missed(run: Mapping[str, Any]) -> list[str]:
     case = Case(run["speed"] if run["speed"] == FLAT_OUT else f"{run['speed']:g}", run["mode"])
     budget = BUDGETS.get(case)
     found = list(_over_memory(run["rss_mb"]))
+    if not run["decisions"]:
+        found.append(f"{case}: nothing was traded in one of the runs, so the models may not have been ready; give it a longer --warm-up")
     if budget:
         found += [*_over(budget, run), *_too_often(budget, run)]
     if case.speed != FLAT_OUT:

@@ -74,6 +74,7 @@ def test_good_figures_miss_nothing(speed: str, mode: str) -> None:
         ("1", CONFLATED, {"relay": {**RELAY, "p99": 1.0}}, "p99 is 4.0 times the relay's, over 2"),
         ("1", EVERY_TICK, {"held_ticks": 4}, "4 of 3000 ticks were held for longer than 8 ms, over 0.1%"),
         ("1", EVERY_TICK, {"skipped_bars": 1}, "1 of 10 bars went on without their risk signal, over 0.1%"),
+        ("10", EVERY_TICK, {"decisions": 0}, "10x, every-tick: nothing was traded"),
         ("5", EVERY_TICK, {"rss_mb": {"execution-service": 251.0}}, "execution-service takes 251 MB, over 250 MB"),
         ("10", EVERY_TICK, {"lag_after": {"kalman-filter-service": 200}, "lag_before": {"kalman-filter-service": 1}}, "has grown by 199 records"),
     ],
