@@ -221,11 +221,15 @@ class KafkaTransport:
 
     def _offsets(self, topic: Topic, partitions: Sequence[int], which: int) -> dict[int, int]:
         places = [TopicPartition(self._prefix + topic.name, partition, which) for partition in partitions]
-        found = _ask(f"offsets of {topic}", lambda: self._control.offsets_for_times(places, timeout=REQUEST_TIMEOUT_S)) if places else []
-        for place in found:
-            if place.error is not None:
-                raise TransportError(f"offsets of {topic}/{place.partition}: {place.error.str()}")
-        return {place.partition: place.offset for place in found}
+
+        def ask() -> dict[int, int]:
+            found = self._control.offsets_for_times(places, timeout=REQUEST_TIMEOUT_S)
+            for place in found:
+                if place.error is not None:
+                    raise KafkaException(place.error)
+            return {place.partition: place.offset for place in found}
+
+        return _ask(f"offsets of {topic}", ask) if places else {}
 
 
 def _ask(what: str, request: Callable[[], R]) -> R:

@@ -4,7 +4,9 @@ It has 4 partitions a topic, keeps 5 MiB or 100,000 records of each, compacts no
 need a `fetch.wait.max.ms` of 1 to 5, for it holds every fetch for the full wait.
 """
 
-from collections.abc import Sequence
+import signal
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import confluent_kafka
 
@@ -18,7 +20,8 @@ class MockBroker:
     """Serves on a free port of the loopback until it is closed."""
 
     def __init__(self, topics: Sequence[Topic] = ALL_TOPICS) -> None:
-        self._client = confluent_kafka.Producer({"bootstrap.servers": "mock", "test.mock.num.brokers": 1}, logger=LOGGER)
+        with _signals_left_to_others():
+            self._client = confluent_kafka.Producer({"bootstrap.servers": "mock", "test.mock.num.brokers": 1}, logger=LOGGER)
         (broker,) = self._client.list_topics(timeout=5).brokers.values()
         self.bootstrap_servers = f"{broker.host}:{broker.port}"
         self.create(topics)
@@ -31,3 +34,13 @@ class MockBroker:
     def close(self) -> None:
         """Stop serving; all data is gone."""
         self._client.close()
+
+
+@contextmanager
+def _signals_left_to_others() -> Iterator[None]:
+    """Threads made meanwhile get no signal: one that interrupts the broker's ends it, and its clients wait for minutes."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

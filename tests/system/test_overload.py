@@ -90,7 +90,9 @@ class Overloaded:
 def overloaded(kafka_bootstrap_servers: str, tmp_path: Path) -> Iterator[Overloaded]:
     """The pipeline, playing flat out."""
     recording = looped(ROOT / "data/ticks/usdm-20240808", tmp_path / "recordings", RECORDED_S, print)
-    with Pipeline(Plan(kafka_bootstrap_servers, recording, Case(FLAT_OUT, "every-tick"), tmp_path, BASE_PORT), print) as pipeline:
+    with Pipeline(
+        Plan(kafka_bootstrap_servers, recording, Case(FLAT_OUT, "every-tick"), tmp_path, BASE_PORT, {"BAR_INTERVAL_SECONDS": "1"}), print
+    ) as pipeline:
         pipeline.play()
         made = Overloaded(pipeline)
         made.wait_until(lambda: made.last_seq > 100, "the first decisions")
