@@ -13,6 +13,7 @@ from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
 
 from common.io.mock_broker import MockBroker
 from services.garch_volatility.worker import use_one_thread
+from tests.levels import ALL
 
 # Before any test loads the numerics: fits in this process give the same digits as in a worker.
 use_one_thread()
@@ -36,12 +37,12 @@ class Scheduler(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no type
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> Scheduler | None:
     """Marks of groups do not reach xdist 3.8 with pytest 9.2, so the folder tells."""
-    return Scheduler(config, log) if os.environ.get("TEST_LEVEL") == "all" else None
+    return Scheduler(config, log) if ALL else None
 
 
 def pytest_xdist_auto_num_workers() -> int:
-    """One more than cores, for a third of the time tests wait; two where they have servers beside them."""
-    return 2 if os.environ.get("TEST_LEVEL") == "all" else (os.cpu_count() or 2) + 1
+    """One per core; two where they have servers beside them."""
+    return 2 if ALL else os.cpu_count() or 2
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
@@ -78,7 +79,7 @@ def kafka_bootstrap_servers(tmp_path_factory: pytest.TempPathFactory) -> Iterato
 
 def require_kafka() -> None:
     """Skip the test where no real Kafka can be had, or none is asked for."""
-    if os.environ.get("TEST_LEVEL") != "all":
+    if not ALL:
         pytest.skip("needs a real Kafka: set TEST_LEVEL=all")
     if not KAFKA_SCRIPT.exists():
         pytest.skip(f"needs a real Kafka: {KAFKA_SCRIPT.name} is not beside the project")

@@ -1,7 +1,6 @@
 """Members that come and go while records flow: every record is handled by an owner, none is passed over."""
 
 import itertools
-import os
 import time
 from collections.abc import Callable
 
@@ -10,6 +9,7 @@ import pytest
 from common.processor import Consumer, Position, Record, Transport
 from tests.contract.conftest import PARTITIONS, Arena
 from tests.contract.test_transport import Listener, group_of, until
+from tests.levels import ALL
 
 PATIENCE_S = 60.0
 #: Several heartbeats, whose answers tell a member of a rebalance.
@@ -84,7 +84,7 @@ class Crowd:
 
 def test_joining_and_leaving_loses_no_record(group_arena: Arena) -> None:
     """Two more join, one leaves and another comes: at each moment all before a handled record has been handled."""
-    if group_arena.name == "mock-groups" and os.environ.get("TEST_LEVEL") != "all":
+    if group_arena.name == "mock-groups" and not ALL:
         pytest.skip("librdkafka's mock broker takes seconds for each change of a group: set TEST_LEVEL=all")
     crowd = Crowd(group_arena)
     crowd.join("a")
@@ -118,7 +118,7 @@ def wait_for_partitions(member: Consumer, listener: Listener) -> None:
 
 def test_members_leave_in_the_middle_of_a_rebalance(group_arena: Arena) -> None:
     """Who was told to give its partitions up, and has not polled since, hands them over and ends; one in three once hung."""
-    if group_arena.name == "mock-groups" and os.environ.get("TEST_LEVEL") != "all":
+    if group_arena.name == "mock-groups" and not ALL:
         pytest.skip("librdkafka's mock broker takes seconds for each change of a group: set TEST_LEVEL=all")
     topics = [group_arena.topic() for _ in range(GROUPS)]
     older, newer = group_arena.transport("a"), group_arena.transport("b")

@@ -24,6 +24,7 @@ from common.settings import Secret, Settings, load
 from common.topics import ALL_TOPICS, DEAD_LETTERS
 from tests.conftest import KAFKA_SCRIPT, free_ports
 from tests.contract.test_transport import read
+from tests.levels import ALL
 
 USER, PASSWORD = "crypto-bot", "planted-k4fk4-pass"
 
@@ -66,7 +67,7 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
 @pytest.fixture(scope="session")
 def secure_kafka(certificates: Certificates, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecureKafka]:
     """A real Kafka of its own, with TEST_LEVEL=all only."""
-    if os.environ.get("TEST_LEVEL") != "all":
+    if not ALL:
         pytest.skip("needs a real Kafka: set TEST_LEVEL=all")
     if not KAFKA_SCRIPT.exists():
         pytest.skip(f"needs a real Kafka: {KAFKA_SCRIPT.name} is not beside the project")

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import pytest
 
 from scripts.env_examples import BROKER_VARIABLES, COMPOSE_VARIABLES, PRODUCTION_VARIABLES
+from tests.levels import ALL
 from tests.repo.tree import ROOT
 
 PROJECT = "crypto-bot-test"
@@ -49,7 +50,7 @@ def compose_words() -> list[tuple[str, ...]]:
 
 def require_engine() -> None:
     """Have an engine or skip; never touch a stack that is somebody's."""
-    if os.environ.get("TEST_LEVEL") != "all":
+    if not ALL:
         pytest.skip("needs a Docker engine: set TEST_LEVEL=all")
     if not answers("docker", "info") and not ((REHEARSAL / "engine.sh").exists() and answers(str(REHEARSAL / "engine.sh"), "up")):
         pytest.skip("needs a Docker engine: none answers, and none can be started here")

@@ -1,7 +1,6 @@
 """Who hears of what: receivers by secret, routes, what mutes what, and what a notification says."""
 
 import json
-import os
 import re
 import subprocess
 import time
@@ -16,6 +15,7 @@ from scripts.drill.receivers import ADDRESSES, CONFIGURATION, SECRETS, Receivers
 from scripts.drill.rule_files import groups, rules_of
 from scripts.drill.sinks import MailSink, WebhookSink, eventually
 from tests.conftest import free_ports
+from tests.levels import ALL
 from tests.monitoring.tools import require_alertmanager, require_tool
 
 INTEGRATIONS = {
@@ -138,7 +138,7 @@ def alert(name: str, severity: str, service: str = "execution-service", *, ended
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     """The project's configuration with receivers on this machine, and without the waiting."""
-    if os.environ.get("TEST_LEVEL") != "all":
+    if not ALL:
         pytest.skip("takes its time: set TEST_LEVEL=all")
     folder = tmp_path_factory.mktemp("alertmanager")
     receivers = Receivers.start(folder)

@@ -1,7 +1,6 @@
 """Every alert fires on its cause, spares a near miss, says what happened, and leads to what to do about it."""
 
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -12,6 +11,7 @@ import pytest
 
 from scripts.drill.rule_files import PROMETHEUS, Rule, groups, rules_of
 from tests.exposed import catalogues
+from tests.levels import all_level
 from tests.monitoring.alert_cases import CASES, Case
 from tests.monitoring.tools import require_tool
 from tests.repo.tree import ROOT
@@ -23,7 +23,6 @@ RECORDED = {rule.name for rules in RULES.values() for rule in rules if rule.kind
 #: A program may have to come out of an image, and whoever starts an engine does it alone.
 #: What Prometheus, Alertmanager and the client libraries report of themselves.
 FOREIGN = re.compile(r"^(up|ALERTS|scrape_\w+|process_\w+|python_gc_\w+|prometheus_\w+|alertmanager_\w+)$")
-all_level = pytest.mark.skipif(os.environ.get("TEST_LEVEL") != "all", reason="takes its time: set TEST_LEVEL=all")
 DASHBOARDS = {each["uid"]: each for path in (ROOT / "monitoring/grafana/dashboards").glob("*.json") for each in [json.loads(path.read_text(encoding="utf-8"))]}
 RUNBOOK = (ROOT / "docs" / "runbook.md").read_text(encoding="utf-8")
 

@@ -11,9 +11,9 @@ import pytest
 from scripts.drill.catalogue import ROUTE_SET
 from scripts.drill.report import read_json
 from scripts.faults.servers import KAFKA_SCRIPT
+from tests.levels import all_level
 from tests.monitoring.tools import require_alertmanager, require_tool
 from tests.repo.tree import ROOT
-from tests.system.demo import all_level
 
 MOST_S = 300.0
 

@@ -16,10 +16,11 @@ from scripts.drill.receivers import CONFIGURATION, render
 from scripts.drill.sinks import eventually
 from scripts.embedded.plan import SERVICES
 from tests.conftest import free_ports
+from tests.levels import all_level
 from tests.monitoring.dashboard_lint import panels
 from tests.monitoring.test_live_rules import Server, is_watched, watching
 from tests.monitoring.tools import require_alertmanager, require_tool
-from tests.system.demo import QUICK_TICKS, Demo, all_level
+from tests.system.demo import QUICK_TICKS, Demo
 from tests.system.recordings import add_nonsense, cut_ticks
 
 PAIR = "ETHUSDT-BTCUSDT"

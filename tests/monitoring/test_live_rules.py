@@ -16,8 +16,9 @@ from scripts.drill.rule_files import PROMETHEUS, groups, rules_of
 from scripts.drill.sinks import eventually
 from scripts.embedded.plan import SERVICES
 from tests.conftest import free_ports
+from tests.levels import all_level
 from tests.monitoring.tools import require_tool
-from tests.system.demo import QUICK, Demo, all_level
+from tests.system.demo import QUICK, Demo
 from tests.system.recordings import cut_ticks
 
 SECONDS = 60

@@ -1,7 +1,6 @@
 """PAIRS may change between two starts: whoever holds what of the old pairs, everything goes on and the new session is like any other."""
 
 import functools
-import os
 import random
 from collections.abc import Iterable
 from itertools import pairwise
@@ -16,6 +15,7 @@ from common.settings import Market
 from common.topics import DEAD_LETTERS, EXECUTIONS, RISK_SIGNALS, TICKS
 from scripts.offline import EXECUTION, INGESTION, NAMES, Offline, public_frames
 from services.execution.edge import ExecutionService
+from tests.levels import ALL
 from tests.replay.schedules import Scenario, Schedule, klines
 
 ETH, SOL, LTC = "ETHUSDT-BTCUSDT", "SOLUSDT-BTCUSDT", "LTCUSDT-BTCUSDT"
@@ -29,7 +29,6 @@ CHANGES = {
 #: Turns after which a run counts as standing still: heartbeats go on for ever, so it never is without a record. The longest needs half.
 MOST_TURNS = 100_000
 MOST_TURNS_BETWEEN = 250
-ALL = os.environ.get("TEST_LEVEL") == "all"
 SEEDS = range(2 if ALL else 1)
 ROLLING_SEEDS = range(8) if ALL else (1,)
 

@@ -1,7 +1,6 @@
 """A recording that loops: three rounds through the real services, with every seam disturbed."""
 
 import functools
-import os
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
@@ -12,6 +11,7 @@ from common import messages as m
 from common.market import Leg
 from common.topics import EXECUTIONS, HEDGE_RATIOS, TICKS, VOLATILITY_THRESHOLDS
 from scripts.offline import EXECUTION, GARCH, KALMAN, RISK
+from tests.levels import all_level
 from tests.replay.schedules import ALL_KILLS, Outcome, Scenario, Schedule, looped_klines, looped_ticks, offline_of, outcomes, plain_run
 
 ROUNDS = 3
@@ -20,7 +20,6 @@ SCENARIOS: dict[str, Callable[[], Scenario]] = {
     "klines": lambda: looped_klines(PAIRS, 52, ROUNDS),
     "ticks with mark prices": lambda: looped_ticks(70, 120, ROUNDS),
 }
-all_level = pytest.mark.skipif(os.environ.get("TEST_LEVEL") != "all", reason="takes its time: set TEST_LEVEL=all")
 SEAM = "a new market session begins"
 
 

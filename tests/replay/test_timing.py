@@ -1,4 +1,4 @@
-"""Timing changes no decision: the real services under two hundred random schedules."""
+"""Timing changes no decision: the real services under two hundred random schedules, fifty without TEST_LEVEL=all."""
 
 import functools
 from collections.abc import Callable
@@ -10,6 +10,7 @@ from common import messages as m
 from common.settings import Market
 from common.topics import EXECUTIONS, HEDGE_RATIOS, RISK_SIGNALS, TICKS, VOLATILITY_THRESHOLDS
 from scripts.offline import Offline, public_frames
+from tests.levels import ALL
 from tests.replay.schedules import ALL_KILLS, Outcome, Scenario, Schedule, klines, outcomes, plain_run, ticks
 
 FIVE = ("ETHUSDT-BTCUSDT", "SOLUSDT-BTCUSDT", "BNBUSDT-BTCUSDT", "LTCUSDT-BTCUSDT", "XRPUSDT-ETHUSDT")
@@ -20,7 +21,7 @@ SCENARIOS: dict[str, Callable[[], Scenario]] = {
     "one comes late": lambda: klines(("ETHUSDT-BTCUSDT", "LTCUSDT-BTCUSDT"), 96, late="LTCUSDT"),
     "many ticks a bar": lambda: ticks(75, 80),
 }
-SEEDS_OF_A_SCENARIO = 40
+SEEDS_OF_A_SCENARIO = 40 if ALL else 10
 SEEDS_OF_A_TEST = 10
 
 

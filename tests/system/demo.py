@@ -11,8 +11,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
-import pytest
-
 from scripts.embedded.monitor import ask
 from scripts.embedded.options import ROOT
 from scripts.embedded.plan import SERVICES, SIMULATOR_PORT_OFFSET
@@ -24,7 +22,6 @@ QUICK = {**SHORT, "MAX_ORDERS_PER_MINUTE": "600"}
 QUICK_TICKS = {**QUICK, "TAKER_FEE_BPS": "0"}
 
 TRACEBACK = "Traceback (most recent call last)"
-all_level = pytest.mark.skipif(os.environ.get("TEST_LEVEL") != "all", reason="takes its time: set TEST_LEVEL=all")
 
 #: What of the caller's environment a run needs; settings come from the test alone.
 _INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "VIRTUAL_ENV", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")

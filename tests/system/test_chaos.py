@@ -13,7 +13,8 @@ import pytest
 
 from scripts.embedded.options import ROOT
 from scripts.faults.servers import KAFKA_SCRIPT
-from tests.system.demo import TRACEBACK, all_level, processes_with
+from tests.levels import all_level
+from tests.system.demo import TRACEBACK, processes_with
 
 needs_own_kafka = pytest.mark.skipif(not KAFKA_SCRIPT.exists(), reason=f"needs a Kafka that it may kill: {KAFKA_SCRIPT.name} is not beside the project")
 #: Half a minute of faults; starts, recoveries and proofs take several times as long on a busy machine.

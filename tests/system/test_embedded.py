@@ -12,7 +12,8 @@ import pytest
 
 from scripts.embedded.plan import SERVICES
 from scripts.sessions.ledgers import Rows, ledger
-from tests.system.demo import QUICK, QUICK_TICKS, TRACEBACK, Demo, Played, Result, ShortTicks, all_level, play
+from tests.levels import all_level
+from tests.system.demo import QUICK, QUICK_TICKS, TRACEBACK, Demo, Played, Result, ShortTicks, play
 from tests.system.ledgers import in_memory, marks_so_far, require_equal
 from tests.system.recordings import BARS, add_nonsense, csv_klines, cut_klines, cut_ticks
 from tests.unit.embedded.example import SUMMARY_KEYS

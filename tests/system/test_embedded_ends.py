@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from scripts.embedded.plan import SERVICES
-from tests.system.demo import QUICK, QUICK_TICKS, TRACEBACK, Demo, Played, ShortTicks, all_level, play, require_refusal
+from tests.levels import all_level
+from tests.system.demo import QUICK, QUICK_TICKS, TRACEBACK, Demo, Played, ShortTicks, play, require_refusal
 from tests.system.ledgers import marks_so_far
 
 #: From Ctrl-C to the end of everything, seconds.

@@ -9,7 +9,8 @@ from typing import NamedTuple
 import pytest
 
 from scripts.embedded.plan import SERVICES
-from tests.system.demo import Demo, all_level, require_refusal
+from tests.levels import all_level
+from tests.system.demo import Demo, require_refusal
 from tests.system.recordings import cut_klines, cut_ticks
 
 PNG = b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR\x00\x00\x00\x01\x00\x00\x00\x01\x08\x06\x00\x00\x00\x1f\x15\xc4\x89"

@@ -16,7 +16,7 @@ from scripts.embedded.options import ROOT
 from services.ingestion.edge import WebSocketSource
 from services.ingestion.processor import IngestionService
 from services.ingestion.source import ListSource
-from tests.system.demo import all_level
+from tests.levels import all_level
 from tests.system.recordings import cut_klines
 from tests.unit.ingestion.support import PAIR, Rig
 

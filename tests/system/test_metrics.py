@@ -6,7 +6,8 @@ from pathlib import Path
 
 from scripts.embedded.plan import SERVICES
 from tests.exposed import catalogues, families, is_the_process_s_own
-from tests.system.demo import QUICK, Demo, all_level
+from tests.levels import all_level
+from tests.system.demo import QUICK, Demo
 from tests.system.ledgers import marks_so_far
 from tests.system.recordings import cut_klines
 

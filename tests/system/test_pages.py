@@ -27,8 +27,9 @@ from scripts.embedded.monitor import ask
 from scripts.embedded.plan import DASHBOARD_PORT_OFFSET, SERVICES
 from scripts.screenshots import open_page
 from tests.conftest import is_free
+from tests.levels import all_level
 from tests.monitoring.test_live_rules import watching
-from tests.system.demo import QUICK, TRACEBACK, Demo, all_level, free_base_port
+from tests.system.demo import QUICK, TRACEBACK, Demo, free_base_port
 from tests.system.recordings import cut_klines
 
 pytestmark = all_level

@@ -16,8 +16,9 @@ from scripts.faults.schedule import Kind
 from scripts.faults.servers import KAFKA_SCRIPT, OwnBroker
 from scripts.sessions.ledgers import ledger
 from services.execution.ledger import LEDGER_FILE
+from tests.levels import all_level
 from tests.replay.schedules import klines
-from tests.system.demo import TRACEBACK, all_level
+from tests.system.demo import TRACEBACK
 from tests.system.ledgers import marks_so_far, require_equal
 from tests.system.replicas import Replica, Session, all_said, feeding, recorded, venue
 

@@ -5,7 +5,8 @@ from functools import partial
 from pathlib import Path
 
 from scripts.sessions.ledgers import ledger
-from tests.system.demo import QUICK, TRACEBACK, Demo, all_level
+from tests.levels import all_level
+from tests.system.demo import QUICK, TRACEBACK, Demo
 from tests.system.ledgers import in_memory, marks_so_far, require_equal, through_session
 from tests.system.recordings import cut_klines
 

@@ -11,7 +11,8 @@ from typing import Any
 
 from scripts.embedded.options import ROOT
 from scripts.sessions.ledgers import reading
-from tests.system.demo import QUICK, Demo, all_level
+from tests.levels import all_level
+from tests.system.demo import QUICK, Demo
 from tests.system.recordings import cut_klines
 
 ENVELOPE = ["ts", "level", "service", "instance", "event"]
