@@ -59,11 +59,10 @@ class _Stand:
 
 def router_of(package: str) -> APIRouter | None:
     """Make the router of a service's own routes."""
-    edge = ROOT / "services" / package / "edge.py"
     settings_type = settings_type_of(package)
-    if settings_type is None or not edge.exists() or "def routes(" not in edge.read_text(encoding="utf-8"):
+    if settings_type is None or not (ROOT / "services" / package / "routes.py").exists():
         return None
-    module = importlib.import_module(f"services.{package}.edge")
+    module = importlib.import_module(f"services.{package}.routes")
     kind = next(value for value in vars(module).values() if isinstance(value, type) and hasattr(value, "turn") and not getattr(value, "_is_protocol", False))
     router: APIRouter = module.routes(_Stand(kind), settings_type())
     return router

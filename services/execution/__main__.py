@@ -1,8 +1,9 @@
 """`python -m services.execution`: the execution service."""
 
 from common.bootstrap import run
-from services.execution.edge import NAME, build, routes
+from services.execution.edge import NAME, build
 from services.execution.metrics import CATALOGUE
+from services.execution.routes import routes
 from services.execution.settings import ExecutionSettings
 
 if __name__ == "__main__":

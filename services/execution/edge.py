@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import fastapi
 
@@ -18,7 +18,7 @@ from common.io.exchange import ExchangeClient
 from common.io.sqlite import reading
 from common.market import NANOSECONDS
 from common.messages import OrderEvent, Progress, RiskHeartbeat
-from common.processor import Consumer, Health, Observer, Output, Producer, Record, Service, Transport, WallClock
+from common.processor import Consumer, Health, Observer, Output, Producer, Record, Transport, WallClock
 from common.rules import SymbolRules
 from common.settings import require_writable
 from common.topics import COMMANDS, DEAD_LETTERS, EXECUTIONS, HEDGE_RATIOS, RISK_SIGNALS, Topic
@@ -55,8 +55,6 @@ STANDBY_INTERVAL_NS = NANOSECONDS
 MAX_HELD_RECORDS = 5000
 #: Orders that are kept at hand for people.
 RECENT_ORDERS = 1000
-#: Rows of the ledger in one answer.
-MOST_FILLS, MOST_ROUND_TRIPS, MOST_POINTS = 1000, 200, 2000
 
 _INPUTS = (HEDGE_RATIOS, RISK_SIGNALS, COMMANDS)
 
@@ -369,66 +367,6 @@ def build(settings: ExecutionSettings, context: Context) -> ExecutionService:
             client.close()
 
     return ExecutionService(settings, context.transport, context.observer, context.clock, ask_venue, ledger)
-
-
-def routes(service: Service, settings: ExecutionSettings) -> fastapi.APIRouter:
-    """What execution answers beyond health and metrics."""
-    router = fastapi.APIRouter()
-    assert isinstance(service, ExecutionService)
-    snapshot = service.snapshot
-    known = [str(pair) for pair in settings.trading_pairs()]
-
-    @router.get("/positions")
-    def positions() -> dict[str, Any]:
-        """Every pair's state, legs and working orders; a standby tells the last ones that it has read in the ledger, here and below."""
-        return views.positions(snapshot.params, snapshot.states)
-
-    @router.get("/orders")
-    def orders(limit: Annotated[int, fastapi.Query(ge=1, le=RECENT_ORDERS)] = 100) -> dict[str, Any]:
-        """The newest orders, newest first, each as it stands; `trace_id` is of the tick that decided it, for scripts/trace.py."""
-        newest = snapshot.orders
-        return views.orders(newest, limit, service.trace_ids(newest[-limit:]))
-
-    @router.get("/pnl")
-    def profit() -> dict[str, Any]:
-        """Profit per pair and in total: gross + fees + funding = net."""
-        return views.profit(snapshot.states)
-
-    @router.get("/latency")
-    def latency() -> dict[str, Any]:
-        """Time from the socket to the decision, whole and per hop, as counts in buckets: a difference of two answers is what lies between them."""
-        return service.latency_counts()
-
-    @router.get("/fills")
-    def fills(
-        pair: str = "", limit: Annotated[int, fastapi.Query(ge=1, le=MOST_FILLS)] = 100, before: Annotated[int, fastapi.Query(ge=0)] = 0
-    ) -> dict[str, Any]:
-        """The ledger's fills, newest first, each with fee and slippage; `next` is the `before` of the page after this one, 0 for none."""
-        with service.reading_ledger() as query:
-            return history.fills(query, pair=pair, limit=limit, before=before)
-
-    @router.get("/round-trips")
-    def round_trips(
-        pair: str = "", limit: Annotated[int, fastapi.Query(ge=1, le=MOST_ROUND_TRIPS)] = 50, before: Annotated[int, fastapi.Query(ge=0)] = 0
-    ) -> dict[str, Any]:
-        """The ledger's round trips, newest first, each with the decisions that opened and closed it, its fills, slippage, fees and net."""
-        with service.reading_ledger() as query:
-            return history.round_trips(query, pair=pair, limit=limit, before=before)
-
-    @router.get("/equity")
-    def equity(points: Annotated[int, fastapi.Query(ge=2, le=MOST_POINTS)] = 300) -> dict[str, Any]:
-        """Equity of all pairs over the whole ledger, at about so many bar closes, oldest first."""
-        with service.reading_ledger() as query:
-            return history.equity(query, points=points)
-
-    @router.get("/pairs/{pair}/explain")
-    def explain(pair: str) -> dict[str, Any]:
-        """Every gate of an entry in the order of asking: value, limit, verdict, distance to passing and its unit; and which one blocks first."""
-        if pair not in known:
-            raise fastapi.HTTPException(404, f"no pair {pair}; there are {', '.join(known)}")
-        return snapshot.explain(pair)
-
-    return router
 
 
 def _require_no_orphans(params: Mapping[str, Params], states: Mapping[str, PairState]) -> None:

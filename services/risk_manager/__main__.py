@@ -1,8 +1,9 @@
 """Run risk-manager: `python -m services.risk_manager`."""
 
 from common.bootstrap import Context, run
-from services.risk_manager.edge import RiskManagerService, routes
+from services.risk_manager.edge import RiskManagerService
 from services.risk_manager.metrics import CATALOGUE
+from services.risk_manager.routes import routes
 from services.risk_manager.settings import RiskSettings
 
 

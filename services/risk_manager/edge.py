@@ -2,19 +2,16 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import msgspec
-from fastapi import APIRouter, HTTPException
-from pydantic import BaseModel, ConfigDict
 
 from common.codec import Decoder, decoder_of, encode
 from common.dead_letters import dead_letter
 from common.errors import InvalidRecord, TransportError
-from common.io.http import require_token
 from common.market import NANOSECONDS
-from common.messages import PORTFOLIO, Command, CommandKind, ExecutionMessage, Feed, Mark, RiskHeartbeat, Thresholds
-from common.processor import Consumer, Health, Observer, Output, Producer, Record, Service, Transport, WallClock
+from common.messages import Command, ExecutionMessage, Feed, Mark, RiskHeartbeat, Thresholds
+from common.processor import Consumer, Health, Observer, Output, Producer, Record, Transport, WallClock
 from common.settings import require_writable
 from common.topics import COMMANDS, DEAD_LETTERS, EXECUTIONS, RISK_SIGNALS, VOLATILITY_THRESHOLDS
 from common.trace import NO_TRACE, Trace
@@ -295,58 +292,3 @@ class RiskManagerService:
     def _report(self, records: Sequence[Record], now_ns: int) -> None:
         if oldest := min((record.trace.read_at_ns for record in records if record.trace), default=0):
             self._observer.observe("crypto_bot_input_age_seconds", (now_ns - oldest) / NANOSECONDS)
-
-
-class CommandBody(BaseModel):
-    """What a request for a command says; `pair` is a pair or `portfolio`."""
-
-    model_config = ConfigDict(extra="forbid", str_strip_whitespace=True)
-
-    pair: str = PORTFOLIO
-    who: str = ""
-    why: str = ""
-
-
-def routes(service: Service, settings: RiskSettings) -> APIRouter:
-    """Serve `/state`, and behind the token `/halt`, `/resume` and `/flatten`."""
-    manager = cast("RiskManagerService", service)
-    router = APIRouter()
-    guarded = [require_token(settings.control_token)]
-
-    @router.get("/state")
-    def state() -> dict[str, Any]:
-        """Equity, verdicts, every rule's last result, halts and the last 100 commands."""
-        return manager.describe()
-
-    def command(kind: CommandKind, body: CommandBody) -> dict[str, Any]:
-        try:
-            recorded = manager.command(_request(kind, body, manager.pairs))
-        except NotRecordedError as error:
-            raise HTTPException(503, f"the command was not recorded and will not be obeyed ({error or 'the service does not keep up'}); try again") from error
-        return {"id": recorded.id, "kind": kind.value, "pair": recorded.target, "obeyed": "from the signals of the next bar close on"}
-
-    @router.post("/halt", status_code=202, dependencies=guarded)
-    def halt(body: CommandBody) -> dict[str, Any]:
-        """No new exposure until resumed; positions may be reduced. Answers once it is on disk."""
-        return command(CommandKind.HALT, body)
-
-    @router.post("/flatten", status_code=202, dependencies=guarded)
-    def flatten(body: CommandBody) -> dict[str, Any]:
-        """Close positions and stay out until resumed. Answers once it is on disk."""
-        return command(CommandKind.FLATTEN, body)
-
-    @router.post("/resume", status_code=202, dependencies=guarded)
-    def resume(body: CommandBody) -> dict[str, Any]:
-        """Lift the halts of a pair, or those of the portfolio; after a loss limit, losses count from the present equity on."""
-        return command(CommandKind.RESUME, body)
-
-    return router
-
-
-def _request(kind: CommandKind, body: CommandBody, pairs: Sequence[str]) -> Request:
-    problems = [f"{name}: say {meaning}" for name, meaning in (("who", "who asks"), ("why", "for what reason")) if not getattr(body, name)]
-    if body.pair not in {PORTFOLIO, *pairs}:
-        problems.append(f"pair: {body.pair!r} is not one of {', '.join((PORTFOLIO, *pairs))}")
-    if problems:
-        raise HTTPException(422, "; ".join(problems))
-    return Request(kind, body.pair, body.who, body.why)

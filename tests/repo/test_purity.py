@@ -17,6 +17,7 @@ EDGES = (
     "common/topics/__main__.py",
     "services/*/__main__.py",
     "services/*/edge.py",
+    "services/*/routes.py",
     "services/*/diagnostics.py",
     "services/execution/ledger.py",
     "services/risk_manager/store.py",

@@ -37,10 +37,11 @@ from common.topics import COMMANDS, DEAD_LETTERS, EXECUTIONS, HEDGE_RATIOS, RISK
 from common.trace import NO_TRACE, Trace
 from services.execution import offsets
 from services.execution.committed import Committed
-from services.execution.edge import ExecutionService, routes
+from services.execution.edge import ExecutionService
 from services.execution.latency import percentile
 from services.execution.ledger import Ledger
 from services.execution.metrics import METRICS
+from services.execution.routes import routes
 from services.execution.settings import ExecutionSettings
 from tests.unit.execution.builders import FIRST_BAR, PAIR, close, hedge, mark_price, rules, signal
 

@@ -10,8 +10,9 @@ from common.errors import LeaseLost, TransportError
 from common.io.memory import MemoryTransport
 from common.messages import Progress
 from common.topics import EXECUTIONS
-from services.execution.edge import ExecutionService, routes
+from services.execution.edge import ExecutionService
 from services.execution.ledger import Ledger
+from services.execution.routes import routes
 from tests.unit.execution.builders import PAIR, rules
 from tests.unit.execution.test_service import OTHER, STAMP, SYMBOLS, World, late_signals, reference, run_dry, scenario, send_all
 from tests.unit.lease_locks import Machine, MachineLocks

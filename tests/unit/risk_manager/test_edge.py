@@ -22,9 +22,10 @@ from common.settings import Secret
 from common.topics import COMMANDS, DEAD_LETTERS, EXECUTIONS, RISK_SIGNALS, VOLATILITY_THRESHOLDS
 from common.trace import NO_TRACE, Trace
 from services.risk_manager.desk import Desk, NotRecordedError, Request
-from services.risk_manager.edge import RiskManagerService, routes
+from services.risk_manager.edge import RiskManagerService
 from services.risk_manager.metrics import METRICS
 from services.risk_manager.recovery import newest_command_id
+from services.risk_manager.routes import routes
 from services.risk_manager.settings import RiskSettings
 from tests.unit.risk_manager.builders import PAIRS, mark, thresholds
 
