@@ -48,6 +48,7 @@ class Database:
         *,
         holder: str,
         migrations: Sequence[str],
+        indexes: Sequence[str] = (),
         stamp: Mapping[str, str],
         synchronous: str = "FULL",
         standby: bool = False,
@@ -56,15 +57,15 @@ class Database:
     ) -> None:
         """Open or make the file, take its lease and bring its schema up to date.
 
-        `holder` is the service that writes it; `stamp` says what the data belongs to (environment, venue, account). With
-        `standby` nothing is taken: `try_take` does that, and until then the file can only be read. Otherwise a holder that
-        does not renew is waited for, a few seconds.
+        `holder` is the service that writes it; `stamp` says what the data belongs to (environment, venue, account); `indexes`
+        are made where they are missing. With `standby` nothing is taken: `try_take` does that, and until then the file can
+        only be read. Otherwise a holder that does not renew is waited for, a few seconds.
 
         Raises ConfigurationError when another process writes the file, when it is stamped otherwise, is newer than this
         program or is not a database.
         """
         self.path = path
-        self._migrations, self._stamp = (_BASE_SCHEMA, *migrations), stamp
+        self._migrations, self._indexes, self._stamp = (_BASE_SCHEMA, *migrations), indexes, stamp
         self._sent_through = 0
         try:
             locks = locks or FileLocks(path.with_name(f"{path.name}.lock"))
@@ -112,6 +113,8 @@ class Database:
         self._migrate()
         with self.transaction() as connection:
             connection.executemany("INSERT OR IGNORE INTO stamps VALUES (?, ?)", self._stamp.items())
+            for index in self._indexes:
+                connection.execute(index)
         return True
 
     def renew(self) -> None:

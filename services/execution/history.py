@@ -1,6 +1,6 @@
 """What the ledger tells of fills, round trips and equity, for people: newest first, a page at a time, exact money as text."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from decimal import Decimal, localcontext
 from itertools import groupby
 from typing import Any
@@ -21,6 +21,13 @@ _FILL = (
     "trace_id"
 )
 _MONEY_OF_A_MARK = ("equity_usd", "wallet_usd", "unrealised_usd", "gross_exposure_usd")
+# The index of bars answers both, each asked alone; only the bars that are wanted are looked up. A ledger of years has millions of marks.
+_ENDS = "SELECT (SELECT min(bar) FROM marks) AS first, (SELECT max(bar) FROM marks) AS last"
+_MARKS = """
+WITH RECURSIVE wanted(bar, every, first) AS (VALUES (?, ?, ?) UNION ALL SELECT bar - every, every, first FROM wanted WHERE bar - every >= first)
+SELECT pair, session, bar, event_time_ns, equity_usd, wallet_usd, unrealised_usd, gross_exposure_usd FROM marks
+WHERE bar IN (SELECT bar FROM wanted) ORDER BY session, bar
+"""
 # Without an end: a page before nothing is the newest.
 _END = 2**63 - 1
 
@@ -39,19 +46,18 @@ def round_trips(query: Query, *, pair: str, limit: int, before: int) -> dict[str
 
 def equity(query: Query, *, points: int) -> dict[str, Any]:
     """Equity of all pairs at about so many bars of the whole ledger, evenly spread, the newest among them, oldest first."""
-    ((first, last),) = [tuple(row.values()) for row in query("SELECT min(bar) AS first, max(bar) AS last FROM marks", ())]
+    ((first, last),) = [tuple(row.values()) for row in query(_ENDS, ())]
     if first is None:
         return {"equity": [], "every_bars": 1}
     every = max(1, -(-(last - first + 1) // points))
-    rows = query(
-        "SELECT session, bar, event_time_ns, equity_usd, wallet_usd, unrealised_usd, gross_exposure_usd FROM marks "
-        "WHERE (? - bar) % ? = 0 ORDER BY session, bar",
-        (last, every),
-    )
-    bars = [list(group) for _, group in groupby(rows, key=lambda row: (row["session"], row["bar"]))]
-    if len(bars) > 1 and len(bars[-1]) < len(bars[-2]):
-        bars.pop()  # Not every pair has closed it yet.
-    return {"equity": [_sum(marks) for marks in bars], "every_bars": every}
+    newest: dict[str, Row] = {}
+    equities = []
+    for (session, bar), group in groupby(query(_MARKS, (last, every, first)), key=lambda row: (row["session"], row["bar"])):
+        closed = list(group)
+        # A pair that has not closed the bar yet, or is traded no more, counts with its last mark.
+        newest |= {row["pair"]: row for row in closed}
+        equities.append({"session": session, "bar": bar, "event_time_ns": max(row["event_time_ns"] for row in closed), **_sum(newest.values())})
+    return {"equity": equities, "every_bars": every}
 
 
 def trace_ids(query: Query, client_ids: Sequence[str]) -> dict[str, str]:
@@ -93,7 +99,6 @@ def _fill(row: Row) -> dict[str, Any]:
     return {**row, "slippage_usd": str(won), "slippage_bps": slippage_bps(side, float(decided), float(price))}
 
 
-def _sum(marks: Sequence[Row]) -> dict[str, Any]:
+def _sum(marks: Collection[Row]) -> dict[str, str]:
     with localcontext(MONEY):
-        money = {name: str(sum((Decimal(mark[name]) for mark in marks), ZERO)) for name in _MONEY_OF_A_MARK}
-    return {"session": marks[0]["session"], "bar": marks[0]["bar"], "event_time_ns": max(mark["event_time_ns"] for mark in marks), **money}
+        return {name: str(sum((Decimal(mark[name]) for mark in marks), ZERO)) for name in _MONEY_OF_A_MARK}

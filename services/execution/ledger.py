@@ -97,6 +97,8 @@ CREATE INDEX fills_of_pair ON fills (pair, seq)
 """
 #: Which tick's trace a row belongs to; empty where it is none's.
 _TRACE_IDS = ";".join(f"ALTER TABLE {table} ADD COLUMN trace_id TEXT NOT NULL DEFAULT ''" for table in ("decisions", "orders", "fills"))
+#: For questions of people, no part of the schema: an older program opens a file that has it, a newer one a file that has not.
+_INDEXES = ("CREATE INDEX IF NOT EXISTS marks_of_bar ON marks (bar)",)
 
 
 class _Table:
@@ -164,7 +166,9 @@ class Ledger:
         self._state_decoder = msgspec.json.Decoder(PairState)
         self._encoder = msgspec.json.Encoder()
         migrations = (_SCHEMA, OUTBOX_TRACE, _EXPOSURE_STOPS, _DECIDED_PRICES, _TRACE_IDS)
-        self._database = Database(path, holder="execution-service", migrations=migrations, stamp=stamp, synchronous=synchronous, standby=standby)
+        self._database = Database(
+            path, holder="execution-service", migrations=migrations, indexes=_INDEXES, stamp=stamp, synchronous=synchronous, standby=standby
+        )
         self.path = path
 
     @property

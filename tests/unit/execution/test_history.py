@@ -114,12 +114,21 @@ def test_an_empty_ledger_has_no_equity(tmp_path: Path) -> None:
     ledger.close()
 
 
-def test_a_bar_that_not_every_pair_has_closed_is_left_out(query: history.Query) -> None:
-    """The sum of all pairs would drop for a moment, so the bar before is the last."""
+@pytest.mark.parametrize("points", [5, 2000])
+def test_a_pair_that_has_not_closed_a_bar_counts_with_its_last_mark(query: history.Query, points: int) -> None:
+    """One that closes it later, or is traded no more, takes nothing out of the sum; the newest bar is there."""
 
     def with_another(sql: str, parameters: Any) -> Any:
         rows = query(sql, parameters)
-        return rows if "min(bar)" in sql else [row for row in rows for _ in range(1 if row is rows[-1] else 2)]
+        return [{**row, "pair": pair} for row in rows for pair in (PAIR, "GONE")[: 1 if row is rows[-1] else 2]] if "wanted" in sql else rows
 
-    newest = history.equity(query, points=2000)["equity"][-1]
-    assert history.equity(with_another, points=2000)["equity"][-1]["bar"] < newest["bar"]
+    alone, together = (history.equity(each, points=points)["equity"] for each in (query, with_another))
+    assert [each["bar"] for each in together] == [each["bar"] for each in alone]
+    assert Decimal(together[-1]["equity_usd"]) == Decimal(alone[-1]["equity_usd"]) + Decimal(alone[-2]["equity_usd"])
+
+
+def test_equity_reads_the_marks_that_it_shows_and_no_others(query: history.Query) -> None:
+    """Neither question goes through the whole table, nor through all of an index, however long the ledger is."""
+    plan = [row["detail"] for sql, values in ((history._ENDS, ()), (history._MARKS, (9, 2, 1))) for row in query(f"EXPLAIN QUERY PLAN {sql}", values)]
+    assert sum("USING INDEX marks_of_bar" in step or "USING COVERING INDEX marks_of_bar" in step for step in plan) == 3
+    assert [step for step in plan if step.startswith("SCAN marks")] == []

@@ -1,5 +1,6 @@
 """The ledger keeps what was committed, for one writer and one account."""
 
+import sqlite3
 from pathlib import Path
 
 import pytest
@@ -102,6 +103,18 @@ def test_an_id_used_twice_ends_the_program_and_commits_nothing(tmp_path: Path) -
     with pytest.raises(InvariantBroken, match="used twice"):
         ledger.commit(second)
     assert set(ledger.states()) == {PAIR}
+
+
+def test_a_ledger_of_an_older_program_is_given_its_indexes(tmp_path: Path) -> None:
+    """It opens as it is, and the schema's number, which older programs look at, stays."""
+    open_ledger(tmp_path).close()
+    (path,) = tmp_path.glob("*.db")
+    with sqlite3.connect(path) as older:
+        older.execute("DROP INDEX marks_of_bar")
+        version = older.execute("PRAGMA user_version").fetchone()
+    database = open_ledger(tmp_path)._database
+    assert database.query("SELECT name FROM sqlite_master WHERE name = 'marks_of_bar'") == [("marks_of_bar",)]
+    assert database.query("PRAGMA user_version") == [version]
 
 
 @pytest.mark.parametrize("stamp", [{"environment": "live"}, {"venue": "binance-futures"}, {"account": "mine"}], ids=lambda stamp: next(iter(stamp)))
