@@ -23,6 +23,8 @@ class Scale(NamedTuple):
     asks: str
     unit: str
     lack: Lack
+    #: Whether value and limit are numbers, where their difference is not what it lacks.
+    numeric: bool = False
 
 
 class ExplainedGate(NamedTuple):
@@ -110,11 +112,6 @@ def _below_minimums(at: Look, _found: Measured) -> float | None:
     return float(max(lacks)) if at.signal and max(lacks) > 0 else None
 
 
-def _to_an_entry(at: Look, found: Measured) -> float | None:
-    """A budget of nothing lacks what the smallest orders take."""
-    return _below_minimums(at, found)
-
-
 def _below_minimum(quantity: Decimal, price: Decimal, rules: SymbolRules) -> Decimal:
     return max(rules.minimum_quantity * price, rules.minimum_notional) - quantity * price
 
@@ -133,7 +130,8 @@ SCALES: Mapping[str, Scale] = {
     "stop-z": Scale("|z| is below the stop threshold", "z", _between),
     "beta": Scale("the hedge ratio is positive", "log price per log price", _between),
     "cost": Scale("the edge of this tick is worth its cost times COST_MARGIN", "bps", _between),
-    "budget": Scale("risk leaves the pair a budget", "USD", _to_an_entry),
+    # A budget of nothing lacks what the smallest orders take.
+    "budget": Scale("risk leaves the pair a budget", "USD", _below_minimums, numeric=True),
     "orders-allowed": Scale("risk allows the orders of an entry in this bar", "orders", _between),
     "cool-down": Scale("COOL_DOWN_BARS have passed since the last position", "bars", _between),
     "minimums": Scale("the venue takes an order of each leg's size", "USD", _below_minimums),
@@ -142,4 +140,4 @@ SCALES: Mapping[str, Scale] = {
 
 #: Gates whose distance to passing a number says, and those of them whose value and limit are numbers too.
 MEASURED_GATES = tuple(name for name, scale in SCALES.items() if scale.lack is not _unknown)
-NUMERIC_GATES = tuple(name for name, scale in SCALES.items() if scale.lack in {_between, _to_an_entry})
+NUMERIC_GATES = tuple(name for name, scale in SCALES.items() if scale.numeric or scale.lack is _between)

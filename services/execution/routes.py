@@ -22,8 +22,8 @@ def routes(service: Service, settings: ExecutionSettings) -> fastapi.APIRouter:
 
     @router.get("/positions")
     def positions() -> dict[str, Any]:
-        """Every pair's state, legs and working orders; a standby tells the last ones that it has read in the ledger, here and below."""
-        return views.positions(snapshot.params, snapshot.states)
+        """Every pair's state, legs and working orders; a standby tells the last ones that it has read in the ledger, here and below: see `role`."""
+        return {**views.positions(snapshot.params, snapshot.states), **snapshot.standing()}
 
     @router.get("/orders")
     def orders(limit: Annotated[int, fastapi.Query(ge=1, le=RECENT_ORDERS)] = 100) -> dict[str, Any]:
@@ -33,8 +33,8 @@ def routes(service: Service, settings: ExecutionSettings) -> fastapi.APIRouter:
 
     @router.get("/pnl")
     def profit() -> dict[str, Any]:
-        """Profit per pair and in total: gross + fees + funding = net."""
-        return views.profit(snapshot.states)
+        """Profit per pair and in total: gross + fees + funding = net; `event_time_ns` is of the newest book that it is reckoned with."""
+        return {**views.profit(snapshot.states), **snapshot.standing()}
 
     @router.get("/latency")
     def latency() -> dict[str, Any]:

@@ -34,11 +34,15 @@ class Snapshot:
         """The pairs as they stand now."""
         self.params, self.states = params, dict(states)
 
+    def standing(self) -> dict[str, Any]:
+        """Who tells of the pairs, and the event time of the newest book in that; a standby tells what was committed last."""
+        return {"role": self.role, "event_time_ns": max((state.event_time_ns for state in self.states.values()), default=0)}
+
     def explain(self, pair: str) -> dict[str, Any]:
         """Why a pair does what it does, with the trace of its last tick, which is empty before the first."""
         params, state = self.params.get(pair), self.states.get(pair)
         explained = views.explain(params, state) if params and state else views.recovering(pair)
-        return {**explained, "trace_id": self.traces.get(pair, NO_TRACE).id}
+        return {**explained, "role": self.role, "event_time_ns": state.event_time_ns if state else 0, "trace_id": self.traces.get(pair, NO_TRACE).id}
 
     def health(self) -> Health:
         """Ready once it writes the ledger and may trade, and as standby, which is there to be ready; what the pairs have done."""
