@@ -3,7 +3,7 @@
 import functools
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from common.settings import TradingProfile, load
@@ -13,13 +13,18 @@ from monitoring.streamlit.kept import Answer, Kept
 from monitoring.streamlit.prometheus import Prometheus
 from monitoring.streamlit.series import Metrics, Span
 
-#: What risk-manager calls all pairs together.
-PORTFOLIO = "portfolio"
+#: What risk-manager calls all pairs together, and execution the replica that trades.
+PORTFOLIO, ACTIVE = "portfolio", "active"
+ROUND_TRIPS_AT_ONCE = 200
 SERVICES = ("ingestion-service", "kalman-filter-service", "garch-volatility-service", "execution-service", "risk-manager-service")
 #: Samples of a chart, and the least time between two.
 SAMPLES, LEAST_STEP_S = 300, 1.0
 #: Prometheus scrapes this often, so closer steps show nothing new.
 PROMETHEUS_STEP_S = 5.0
+#: What somebody's own query may take; a page's own figures must not keep it waiting.
+QUERY_TIMEOUT_S = 5.0
+#: How often execution is asked until its active replica answers: behind a gateway that takes turns a standby may be first.
+TRIES = 3
 #: A service that is not well answers so, with the same body.
 _WELL_OR_NOT = (200, 503)
 
@@ -31,7 +36,10 @@ class Desk:
         self.demo_profile = settings.profile_in_use is TradingProfile.DEMO
         self.clients = {name: _client(settings, name) for name in SERVICES}
         self.execution, self.risk_manager = self.clients["execution-service"], self.clients["risk-manager-service"]
-        self.metrics = _metrics(settings, [*self.clients.values()])
+        self.metrics: Metrics = Direct([*self.clients.values()])
+        self._queried: Metrics = self.metrics
+        if settings.prometheus_url:
+            self.metrics, self._queried = _prometheus(settings), _prometheus(settings, QUERY_TIMEOUT_S)
         self._kept = Kept()
 
     def keep_history(self) -> None:
@@ -43,23 +51,29 @@ class Desk:
 
     def profit(self) -> Answer:
         """Profit per pair and in total."""
-        return self._get(self.execution, "/pnl")
+        return self._now("/pnl")
 
     def positions(self) -> Answer:
         """Every pair's position."""
-        return self._get(self.execution, "/positions")
+        return self._now("/positions")
 
-    def orders(self, limit: int) -> Answer:
-        """The newest orders."""
-        return self._get(self.execution, "/orders", limit=limit)
+    def fills(self, limit: int, pair: str = "") -> Answer:
+        """The newest fills, of a pair if one is named."""
+        return self._get(self.execution, "/fills", limit=limit, pair=pair)
 
-    def fills(self, limit: int) -> Answer:
-        """The newest fills."""
-        return self._get(self.execution, "/fills", limit=limit)
+    def round_trips(self, limit: int, pair: str = "") -> Answer:
+        """The newest round trips, of a pair if one is named."""
+        return self._get(self.execution, "/round-trips", limit=limit, pair=pair)
 
-    def round_trips(self, limit: int, before: int = 0) -> Answer:
-        """The newest round trips, or those before one."""
-        return self._get(self.execution, "/round-trips", limit=limit, before=before)
+    def all_round_trips(self, pair: str = "") -> Iterator[dict[str, Any]]:
+        """Those of the whole ledger, newest first, of which nothing is kept; raises Away."""
+        before = 0
+        while True:
+            page = self.execution.get("/round-trips", limit=ROUND_TRIPS_AT_ONCE, pair=pair, before=before)
+            yield from page["round_trips"]
+            before = page["next"]
+            if not before:
+                return
 
     def equity(self) -> Answer:
         """Equity over the whole ledger."""
@@ -67,7 +81,7 @@ class Desk:
 
     def explain(self, pair: str) -> Answer:
         """Every gate of an entry."""
-        return self._get(self.execution, f"/pairs/{pair}/explain")
+        return self._now(f"/pairs/{pair}/explain")
 
     def pairs(self) -> list[str]:
         """The pairs that execution knows; none while it has never answered."""
@@ -81,7 +95,7 @@ class Desk:
         return self._get(self.risk_manager, "/state")
 
     def command(self, kind: str, token: str, body: Mapping[str, str]) -> tuple[int, Any]:
-        """Halt, resume or flatten; returns the status and what risk-manager says, raises Away."""
+        """Halt, resume or flatten; returns the status and what risk-manager says, raises Away, and NotConnected when nothing was sent."""
         return self.risk_manager.command(f"/{kind}", token, body)
 
     # --- every service ---
@@ -101,6 +115,10 @@ class Desk:
         """Series of the last minutes; raises QueryRefused."""
         return self._kept.ask("metrics", (expression, minutes), lambda: self.metrics.over(expression, self.span(minutes)))
 
+    def query(self, expression: str, minutes: int) -> Answer:
+        """The same for an expression of the reader's, with more patience; raises QueryRefused."""
+        return self._kept.ask("queries", (expression, minutes), lambda: self._queried.over(expression, self.span(minutes)))
+
     def now(self, expression: str) -> Answer:
         """Series with one sample each; raises QueryRefused."""
         return self._kept.ask("metrics", expression, lambda: self.metrics.now(expression))
@@ -111,6 +129,18 @@ class Desk:
         step_s = float(max(round(seconds / SAMPLES), PROMETHEUS_STEP_S if self.metrics.promql else LEAST_STEP_S))
         end_s = time.time() // step_s * step_s if self.metrics.promql else time.time()
         return Span(end_s - seconds, end_s, step_s)
+
+    def _now(self, path: str) -> Answer:
+        """What execution's active replica says, else what a standby has read in the ledger."""
+
+        def ask() -> Any:
+            for _ in range(TRIES):
+                found = self.execution.get(path)
+                if found.get("role", ACTIVE) == ACTIVE:
+                    break
+            return found
+
+        return self._kept.ask(self.execution.address, (path,), ask)
 
     def _get(self, client: Client, path: str, **query: Any) -> Answer:
         return self._kept.ask(client.address, (path, *query.items()), lambda: client.get(path, **query))
@@ -131,8 +161,6 @@ def _client(settings: DashboardSettings, service: str) -> Client:
     return Client(service, variable.upper(), str(getattr(settings, variable)).rstrip("/"))
 
 
-def _metrics(settings: DashboardSettings, services: list[Client]) -> Metrics:
-    if not settings.prometheus_url:
-        return Direct(services)
-    remedy = "start it (`docker compose up -d prometheus`), or unset `PROMETHEUS_URL` to read the services' own metrics"
-    return Prometheus(Client("Prometheus", "PROMETHEUS_URL", settings.prometheus_url.rstrip("/"), remedy))
+def _prometheus(settings: DashboardSettings, patience_s: float = 0.0) -> Prometheus:
+    start = "start it (`docker compose up -d prometheus`), or unset `PROMETHEUS_URL` to read the services' own metrics"
+    return Prometheus(Client("Prometheus", "PROMETHEUS_URL", settings.prometheus_url.rstrip("/"), start, patience_s))

@@ -38,6 +38,7 @@ class Direct:
 
     title = "the services themselves"
     promql = False
+    kept_minutes = KEPT_SAMPLES * SCRAPE_INTERVAL_S / 60
 
     def __init__(self, clients: Sequence[Client], clock: Callable[[], float] = time.time) -> None:
         self._clients, self._clock = clients, clock

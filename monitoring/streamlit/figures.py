@@ -24,6 +24,8 @@ _Z_MARKS = {
     "stop": (palette.THRESHOLD_STOP, "cross"),
     "other exit": (palette.NEUTRAL, "diamond"),
 }
+#: From the lower edge of a chart to what stands there, pixels.
+_MARGIN = 8
 _SECONDS = "%Y-%m-%d %H:%M:%S"
 
 
@@ -49,7 +51,7 @@ def area(title: str, colour: str, *, height: int = 220) -> Figure:
 
 @cache
 def z(height: int = 280) -> Figure:
-    """Draw z with its thresholds as dashed lines and its decisions as points."""
+    """Draw z with its thresholds as dashed lines, and below them when decisions were first seen."""
     scale = _scale(_Z_LINES | {name: colour for name, (colour, _) in _Z_MARKS.items()})
     shown = [name for name in (*_Z_LINES, *_Z_MARKS) if not name.startswith("-")]
     legend = alt.Legend(orient="top", columns=9, values=shown, labelExpr="replace(datum.label, '+', '± ')", symbolType="stroke", symbolStrokeWidth=3)
@@ -58,7 +60,9 @@ def z(height: int = 280) -> Figure:
     base = alt.Chart().encode(_time(), _value("z", zero=True), colour, tooltip=_tooltip("z", ",.3f"))
     measured = base.mark_line(strokeWidth=1.6, clip=True).transform_filter("datum.series == 'z'")
     levels = base.mark_line(strokeWidth=1.2, strokeDash=[5, 4], interpolate="step-after", clip=True).transform_filter("test(/^[+-]/, datum.series)")
-    marks = base.mark_point(size=110, filled=True, opacity=1).encode(shape=shape).transform_filter(alt.FieldOneOfPredicate("series", [*_Z_MARKS]))
+    seen = [alt.Tooltip("time:T", title="first seen", format=_SECONDS), alt.Tooltip("series:N", title="decision")]
+    points = alt.Chart().mark_point(size=110, filled=True, opacity=1).encode(_time(), colour, shape, y=alt.value(height - _MARGIN), tooltip=seen)
+    marks = points.transform_filter(alt.FieldOneOfPredicate("series", [*_Z_MARKS]))
     return _done(alt.layer(levels, measured, marks), height)
 
 

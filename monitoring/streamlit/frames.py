@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from operator import itemgetter
 
 import pandas as pd
 
@@ -12,9 +12,15 @@ COLUMNS = ("time", "value", "series")
 
 
 def long(series: Iterable[Series], name: Callable[[Mapping[str, str]], str], factor: float = 1.0) -> pd.DataFrame:
-    """Samples of all series under their names, NaN left out."""
+    """Samples of all series under their names in the order of time, whoever they were measured by; NaN left out."""
     rows = [(at * 1e3, value * factor, name(each.labels)) for each in series for at, value in each.points if not math.isnan(value)]
+    rows.sort(key=itemgetter(0))
     return pd.DataFrame(rows, columns=[*COLUMNS])
+
+
+def summed(series: Iterable[Series], name: Callable[[Mapping[str, str]], str], factor: float = 1.0) -> pd.DataFrame:
+    """The same, with the sum of all series of one name."""
+    return long(series, name, factor).groupby(["time", "series"], as_index=False)[["value"]].sum()
 
 
 def by_label(label: str) -> Callable[[Mapping[str, str]], str]:
@@ -28,22 +34,23 @@ def called(name: str) -> Callable[[Mapping[str, str]], str]:
 
 
 def z_frame(z: Iterable[Series], thresholds: Iterable[Series], decisions: Iterable[Series]) -> pd.DataFrame:
-    """z, its thresholds on both sides of 0, and where decisions were taken."""
+    """z, its thresholds on both sides of 0, and when decisions were first seen."""
     line = long(z, called("z"))
     above = long(thresholds, by_label("threshold"))
     # An entry at 0 says that there are no thresholds yet.
     above = above[~above["time"].isin(above.loc[(above["series"] == "entry") & (above["value"] == 0), "time"])]
     levels = [above.assign(series="+" + above["series"]), above.assign(value=-above["value"], series="-" + above["series"])]
-    marks = pd.DataFrame([(at * 1e3, value_at(line, at * 1e3), _mark(labels["action"])) for at, labels in events(decisions)], columns=[*COLUMNS])
+    # The z that a decision was taken at lies between two samples: nobody has it here.
+    marks = pd.DataFrame([(at * 1e3, math.nan, _mark(labels["action"])) for at, labels in events(decisions)], columns=[*COLUMNS])
     return pd.concat([each for each in (line, *levels, marks) if len(each)] or [line], ignore_index=True)
 
 
 def band_frame(middle: Iterable[Series], deviation: Iterable[Series]) -> pd.DataFrame:
-    """A line with two deviations on both sides."""
-    line, width = long(middle, called("value")), long(deviation, called("deviation"))
-    joined = line.merge(width[["time", "value"]], on="time", how="left", suffixes=("", "_of"))
+    """A line with two deviations on both sides, each measured by the replica that measured the line."""
+    line, width = (long(each, by_label("instance")) for each in (middle, deviation))
+    joined = line.merge(width, on=["time", "series"], how="left", suffixes=("", "_of"))
     around = 2 * joined["value_of"].fillna(0.0)
-    return pd.DataFrame({"time": line["time"], "value": line["value"], "low": joined["value"] - around, "high": joined["value"] + around})
+    return joined[["time", "value"]].assign(low=joined["value"] - around, high=joined["value"] + around)
 
 
 def drawdown_frame(equity: pd.DataFrame) -> pd.DataFrame:
@@ -57,13 +64,6 @@ def change_frame(series: Iterable[Series], name: Callable[[Mapping[str, str]], s
     frame = long(series, name)
     first = frame.groupby("series")["value"].transform("first")
     return frame.assign(value=100 * (frame["value"] / first - 1))
-
-
-def value_at(frame: pd.DataFrame, time_ms: float) -> float:
-    """The newest value up to a time, else the first."""
-    until = frame[frame["time"] <= time_ms]
-    chosen: Any = until["value"].iloc[-1] if len(until) else frame["value"].iloc[0] if len(frame) else 0.0
-    return float(chosen)
 
 
 def _mark(action: str) -> str:

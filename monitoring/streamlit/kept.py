@@ -5,14 +5,14 @@ import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from monitoring.streamlit.client import Away
+from monitoring.streamlit.client import Away, Odd
 
 #: Pages and people that ask for the same within this time share an answer.
 FRESH_S = 0.4
 #: A place that did not answer is left alone for so long: one page asks it for many things.
 LEFT_ALONE_S = 1.5
-#: Answers that are kept; the ones not used for longest go first.
-MOST_KEPT = 500
+#: Answers that are kept, and for how long without being asked for anew; the oldest go first.
+MOST_KEPT, KEPT_S = 500, 3600.0
 
 
 class Answer(NamedTuple):
@@ -46,8 +46,9 @@ class Kept:
         try:
             value = ask()
         except Away as error:
-            with self._lock:
-                self._away[place] = self._clock() + LEFT_ALONE_S, str(error)
+            if not isinstance(error, Odd):
+                with self._lock:
+                    self._away[place] = self._clock() + LEFT_ALONE_S, str(error)
             return Answer(value, age_s, str(error))
         self._keep((place, question), value)
         return Answer(value)
@@ -55,6 +56,8 @@ class Kept:
     def _keep(self, key: object, value: Any) -> None:
         with self._lock:
             self._answers.pop(key, None)
-            self._answers[key] = self._clock(), value
-            while len(self._answers) > MOST_KEPT:
+            now_s = self._clock()
+            self._answers[key] = now_s, value
+            # The oldest come first.
+            while len(self._answers) > MOST_KEPT or next(iter(self._answers.values()))[0] < now_s - KEPT_S:
                 del self._answers[next(iter(self._answers))]

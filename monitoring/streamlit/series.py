@@ -46,6 +46,8 @@ class Metrics(Protocol):
     title: str
     #: Whether it takes all of PromQL; otherwise only plain selectors such as `crypto_bot_z{pair="ETHUSDT-BTCUSDT"}`.
     promql: bool
+    #: How far back it goes.
+    kept_minutes: float
 
     def over(self, expression: str, span: Span) -> list[Series]:
         """Evaluate at each step of a span."""
@@ -132,13 +134,14 @@ def rates(series: Iterable[Series]) -> list[Series]:
 
 
 def total(series: Iterable[Series]) -> Series:
-    """The sum at each time of all series that have a value then."""
+    """The sum over all pairs at each time; a pair without a value then, such as one that is traded no more, counts with its last one."""
+    seen = sorted((at, each.labels.get("pair", ""), value) for each in series for at, value in each.points if not math.isnan(value))
+    latest: dict[str, float] = {}
     sums: dict[float, float] = {}
-    for each in series:
-        for at, value in each.points:
-            if not math.isnan(value):
-                sums[at] = sums.get(at, 0.0) + value
-    return Series({}, sorted(sums.items()))
+    for at, pair, value in seen:
+        latest[pair] = value
+        sums[at] = sum(latest.values())
+    return Series({}, [*sums.items()])
 
 
 def events(counters: Iterable[Series]) -> list[tuple[float, Mapping[str, str]]]:

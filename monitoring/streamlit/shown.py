@@ -14,13 +14,14 @@ from streamlit.delta_generator import DeltaGenerator
 
 from common.costs import to_cents
 from common.market import NANOSECONDS
+from monitoring.streamlit.data import ACTIVE, desk
 from monitoring.streamlit.kept import Answer
 
 #: How often figures are asked for again; a fill is to be seen within three seconds.
 REFRESH_S = 2.0
 TRADES_REFRESH_S = 1.0
 #: Minutes that charts show, by what people call them.
-RANGES = {"5 min": 5, "15 min": 15, "1 h": 60, "6 h": 360, "24 h": 1440}
+RANGES = {"5 min": 5, "15 min": 15, "30 min": 30, "1 h": 60, "6 h": 360, "24 h": 1440}
 #: Times of a table, in the zone of whoever looks.
 _TIME = "YYYY-MM-DD HH:mm:ss"
 
@@ -118,9 +119,18 @@ def note_problems(answers: Iterable[Answer]) -> None:
             st.warning(f"{problem}. Below is what it said {duration(answer.age_s)} ago.")
 
 
+def note_standby(*answers: Answer) -> None:
+    """Say so where execution's figures are not those of the replica that trades."""
+    told = [answer.value for answer in answers if answer.value and answer.value.get("role", ACTIVE) != ACTIVE]
+    if told:
+        of = clock(min(each["event_time_ns"] for each in told))
+        st.warning(f"No active replica of execution-service answered, but one that is {told[0]['role']}: figures are those of the ledger, of {of}.")
+
+
 def choose_range(key: str, *, beside: tuple[str, ...] = ()) -> str:
-    """Ask how far charts go back; the choice is part of the address."""
-    return st.segmented_control("Range", [*RANGES, *beside], default="15 min", required=True, key=key, label_visibility="collapsed", bind="query-params")
+    """Ask how far charts go back, as far as anything is kept; the choice is part of the address."""
+    kept = [name for name, minutes in RANGES.items() if minutes <= desk().metrics.kept_minutes]
+    return st.segmented_control("Range", [*kept, *beside], default="15 min", required=True, key=key, label_visibility="collapsed", bind="query-params")
 
 
 def sections(count: int) -> list[DeltaGenerator]:

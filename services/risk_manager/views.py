@@ -71,6 +71,7 @@ def _money(params: Params, state: RiskState) -> dict[str, Any]:
         "drawdown": drawdown(params.limits, portfolio.evidence).value if known else 0.0,
         "day_start_usd": str(portfolio.day_start_usd),
         "daily_loss": daily_loss(params.limits, portfolio.evidence).value if known else 0.0,
+        "limits": {"drawdown": float(params.limits.max_drawdown), "daily_loss": float(params.limits.daily_loss_limit)},
         "gross_exposure_usd": str(portfolio.gross_exposure_usd),
     }
 

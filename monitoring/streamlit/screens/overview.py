@@ -1,6 +1,5 @@
 """The page "Overview": equity, drawdown, profit by part and pair, positions."""
 
-from decimal import Decimal
 from typing import Any
 
 import pandas as pd
@@ -33,6 +32,7 @@ def page(range_name: str) -> None:
     equity, curve = equity_over(range_name)
     with st.container():
         shown.note_problems((profit, positions, risk, equity))
+        shown.note_standby(profit, positions)
     totals, curves, parts, held = shown.sections(4)
     with curves:
         show_equity(curve, equity)
@@ -103,7 +103,7 @@ def _row(position: dict[str, Any], profit: dict[str, Any], risk: dict[str, Any] 
         "verdict": risk["verdict"] if risk else "unknown",
         "because of": ", ".join(risk["because_of"]) if risk else "",
         **legs,
-        **{name: shown.cents(Decimal(profit[f"{name}_usd"]["exact"])) for name in ("net", "unrealised", "equity")},
+        **{name: shown.cents(profit[f"{name}_usd"]["exact"]) for name in ("net", "unrealised", "equity")},
     }
 
 

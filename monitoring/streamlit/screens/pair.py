@@ -25,7 +25,11 @@ SERIES = {
 }
 _GATE_COLOURS = {"BLOCKS": palette.CRITICAL, "passes": palette.GOOD, "reports only": palette.WARNING, "would block": palette.WARNING}
 #: Fields of an explanation that have a place of their own.
-_PLACED = frozenset({"gates", "pair", "state", "verdict", "z", "entry_z", "distance_to_entry", "blocking_gate", "note", "bar", "last_seq"})
+_PLACED = frozenset(
+    {"gates", "pair", "state", "verdict", "z", "entry_z", "distance_to_entry", "blocking_gate", "note", "bar", "last_seq", "role", "event_time_ns"}
+)
+#: The same of a gate; its numbers are its value and limit once more.
+_GATE_PLACED = frozenset({"name", "passed", "advisory", "verdict", "number", "limit_number"})
 
 
 @st.fragment(run_every=shown.REFRESH_S)
@@ -35,6 +39,7 @@ def page(pair: str, range_name: str) -> None:
     drawn = desk().over(selector_of(SERIES, pair=pair), shown.RANGES[range_name])
     with st.container():
         shown.note_problems((explained, drawn))
+        shown.note_standby(explained)
     stands, z, gates, charts = shown.sections(4)
     if explained.value is not None:
         with stands:
@@ -73,7 +78,8 @@ def show_gates(explained: dict[str, Any]) -> None:
         return
     rows = [_gate_row(gate, explained["blocking_gate"]) for gate in explained["gates"]]
     # A row a gate, without a bar to scroll.
-    st.dataframe(shown.coloured(rows, "verdict", _GATE_COLOURS), hide_index=True, height=38 + 35 * len(rows), key="gates")
+    columns = {"distance": st.column_config.NumberColumn("distance", format="%.4g", help="what it lacks to pass, in its unit")}
+    st.dataframe(shown.coloured(rows, "verdict", _GATE_COLOURS), hide_index=True, height=38 + 35 * len(rows), column_config=columns, key="gates")
     if explained["note"]:
         st.caption(explained["note"].capitalize() + ".")
     if more := {name.replace("_", " "): value for name, value in explained.items() if name not in _PLACED and isinstance(value, str | int | float)}:
@@ -124,8 +130,8 @@ def _gate_row(gate: dict[str, Any], blocking: str) -> dict[str, Any]:
     """Whatever execution tells of a gate; names that are new are shown as they come."""
     name = gate["name"]
     mark = "BLOCKS" if name == blocking else "passes" if gate["passed"] else "reports only" if gate.get("advisory") else "would block"
-    rest = {key: value for key, value in gate.items() if key not in {"name", "passed", "advisory"} and not isinstance(value, dict | list)}
-    return {"gate": name, "verdict": mark, **{key: "" if value is None else str(value) for key, value in rest.items() if key != "verdict"}}
+    rest = {key: value for key, value in gate.items() if key not in _GATE_PLACED and not isinstance(value, dict | list)}
+    return {"gate": name, "verdict": mark, **{key: value if key == "distance" else "" if value is None else str(value) for key, value in rest.items()}}
 
 
 @st.fragment(run_every=shown.REFRESH_S)

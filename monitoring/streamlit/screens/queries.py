@@ -6,14 +6,15 @@ from urllib.parse import urlencode
 import pandas as pd
 import streamlit as st
 
+from monitoring import palette
 from monitoring.streamlit import figures, frames, shown
 from monitoring.streamlit.data import desk
 from monitoring.streamlit.examples import EXAMPLES, PLAIN
 from monitoring.streamlit.series import QueryRefused, Series
 
 REFRESH_S = 5.0
-#: More lines than these cannot be told apart.
-DRAWN = 20
+#: More lines than there are colours cannot be told apart.
+DRAWN = len(palette.SERIES)
 EXPRESSION = "query"
 
 
@@ -57,9 +58,11 @@ def show_link(expression: str, range_name: str) -> None:
 def page(expression: str, range_name: str) -> None:
     """Ask and show."""
     try:
-        answer = desk().over(expression, shown.RANGES[range_name])
+        answer = desk().query(expression, shown.RANGES[range_name])
     except QueryRefused as error:
-        st.error(f"The expression cannot be evaluated: {error}")
+        st.error("The expression cannot be evaluated:")
+        # Its words hold the expression, which an address may have brought: nothing of it is a link or a picture here.
+        st.code(str(error), language=None, wrap_lines=True)
         return
     with st.container():
         shown.note_problems([answer])

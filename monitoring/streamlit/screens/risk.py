@@ -1,5 +1,6 @@
 """The page "Risk": verdicts, limits and their history, halts; halt, resume and flatten with a reason, behind the token."""
 
+from http import HTTPStatus
 from typing import Any
 
 import pandas as pd
@@ -7,13 +8,26 @@ import streamlit as st
 
 from monitoring import palette
 from monitoring.streamlit import figures, frames, shown
-from monitoring.streamlit.client import Away
+from monitoring.streamlit.client import Away, NotConnected
 from monitoring.streamlit.data import PORTFOLIO, desk
 from monitoring.streamlit.kept import Answer
 from monitoring.streamlit.series import Series
 
-#: The rules that compare a loss of the whole portfolio with its limit.
-LOSSES = {"drawdown": "Drawdown from the high-water mark", "daily-loss": "Loss since the start of the UTC day"}
+#: What is compared with a limit, of the whole portfolio.
+LOSSES = {"drawdown": "Drawdown from the high-water mark", "daily_loss": "Loss since the start of the UTC day"}
+#: What a rule measures is multiplied by, decimals, and the unit.
+UNITS = {
+    "operator": (1, 0, "levels"),
+    "drawdown": (100, 2, "%"),
+    "daily-loss": (100, 2, "%"),
+    "gross-exposure": (1, 2, "USD"),
+    "order-rate": (1, 0, "orders a minute"),
+    "marks-missing": (1, 0, "pairs"),
+    "bar-status": (1, 0, "bars not fresh"),
+    "model-status": (1, 0, "models not ready"),
+    "model-age": (1, 0, "bars"),
+    "changepoint": (100, 1, "%"),
+}
 HALT = ("target", "verdict", "rule", "who", "why")
 VERDICTS = tuple(palette.VERDICTS)
 ACTIONS = {
@@ -22,6 +36,8 @@ ACTIONS = {
     "flatten": "Close the positions and stay out until resumed.",
 }
 _LIMIT = "limit"
+#: What became of the last command, until it is shown.
+_DONE, _FAILED = "command done", "command failed"
 
 
 @st.fragment(run_every=shown.REFRESH_S)
@@ -36,31 +52,36 @@ def page(range_name: str) -> None:
         signals = {pair: signal for pair, signal in risk.value.get("pairs", {}).items() if signal}
         state, halts, rules, history, commands = shown.sections(5)
         with state:
-            show_state(risk.value, signals)
+            show_state(risk.value)
+            show_verdicts(signals)
         with halts:
             show_halts(risk.value.get("halts", ()))
         with rules:
             show_rules(signals)
         with history:
-            show_history(verdicts, drawdown, signals)
+            show_history(verdicts, drawdown, risk.value)
         with commands:
             show_commands(risk.value.get("commands", ()))
     shown.asked_at()
 
 
-def show_state(risk: dict[str, Any], signals: dict[str, Any]) -> None:
-    """Losses against their limits, which are those of the last signal of any pair, and each pair's verdict."""
-    signal = next(iter(signals.values()), None)
-    if signal is None:
+def show_state(risk: dict[str, Any]) -> None:
+    """The portfolio's losses against their limits."""
+    if risk["last_closed"] is None:
         st.info("risk-manager-service has seen no bar close yet: there is nothing to judge.")
         return
     names = {"equity_usd": "Equity", "high_water_mark_usd": "High-water mark", "gross_exposure_usd": "Gross exposure"}
     shown.metrics((f"{label}, USD", shown.usd(risk[name]), "at the last bar close") for name, label in names.items())
     for place, (rule, meaning) in zip(st.columns(len(LOSSES)), LOSSES.items(), strict=True):
-        value, limit = signal["rules"][rule]["value"], signal["rules"][rule]["limit"]
+        value, limit = risk[rule], risk["limits"][rule]
         place.progress(min(max(value / limit, 0.0), 1.0), f"{meaning}: {value:.2%}, limit {limit:.2%}")
-    rows = [_pair_row(pair, each) for pair, each in signals.items()]
-    st.dataframe(shown.coloured(rows, "verdict", palette.VERDICTS), hide_index=True, column_config={"budget": shown.usd_column("budget")}, key="verdicts")
+
+
+def show_verdicts(signals: dict[str, Any]) -> None:
+    """What each pair may do."""
+    if signals:
+        rows = [_pair_row(pair, each) for pair, each in signals.items()]
+        st.dataframe(shown.coloured(rows, "verdict", palette.VERDICTS), hide_index=True, column_config={"budget": shown.usd_column("budget")}, key="verdicts")
 
 
 def show_halts(halts: list[dict[str, Any]]) -> None:
@@ -76,13 +97,11 @@ def show_rules(signals: dict[str, Any]) -> None:
     """What every rule measured at the last bar close, against its limit."""
     if signals:
         with st.expander("Every rule at the last bar close", expanded=True):
-            rows = [{"pair": pair, "rule": rule, **found} for pair, signal in signals.items() for rule, found in signal["rules"].items()]
-            columns = {name: st.column_config.NumberColumn(name, format="%.4g") for name in ("value", "limit")}
-            table = shown.coloured(rows, "verdict", palette.VERDICTS)
-            st.dataframe(table, hide_index=True, height=min(38 + 35 * len(rows), 423), column_config=columns, key="rules")
+            rows = [_rule_row(pair, rule, found) for pair, signal in signals.items() for rule, found in signal["rules"].items()]
+            st.dataframe(shown.coloured(rows, "verdict", palette.VERDICTS), hide_index=True, height=min(38 + 35 * len(rows), 423), key="rules")
 
 
-def show_history(verdicts: Answer, drawdown: Answer, signals: dict[str, Any]) -> None:
+def show_history(verdicts: Answer, drawdown: Answer, risk: dict[str, Any]) -> None:
     """Verdicts as a band a pair, drawdown against its limit."""
     left, right = st.columns(2)
     left.subheader("Verdicts")
@@ -95,8 +114,7 @@ def show_history(verdicts: Answer, drawdown: Answer, signals: dict[str, Any]) ->
         left.caption("No verdict in this range yet: each comes with a bar close.")
     lost = frames.long(drawdown.value or (), frames.called("drawdown"), 100)
     if len(lost):
-        limit = next((100 * signal["rules"]["drawdown"]["limit"] for signal in signals.values()), None)
-        edges = [(lost["time"].iloc[end], limit, _LIMIT) for end in (0, -1)] if limit is not None else []
+        edges = [(lost["time"].iloc[end], 100 * risk["limits"]["drawdown"], _LIMIT) for end in (0, -1)]
         frame = pd.concat([lost, pd.DataFrame(edges, columns=[*frames.COLUMNS])], ignore_index=True)
         colours = (("drawdown", palette.SIGNAL), (_LIMIT, palette.LIMIT))
         right.vega_lite_chart(frame, figures.lines("%", colours=colours, zero=True, digits=",.3f"), key="drawdown")
@@ -132,34 +150,55 @@ def show_control() -> None:
     """Ask for a command; nothing is sent without a name, a reason and the token, which stays in this session."""
     st.subheader("Control")
     with st.form("control", border=True):
-        kind = st.radio("Command", list(ACTIONS), captions=list(ACTIONS.values()), key="kind")
+        st.radio("Command", list(ACTIONS), captions=list(ACTIONS.values()), key="kind")
         places = st.columns((1, 1, 2, 1))
-        target = places[0].selectbox("Target", (PORTFOLIO, *desk().pairs()), key="target")
-        who = places[1].text_input("Who", key="who", help="your name: it stays in the log")
-        why = places[2].text_input("Why", key="why", help="the reason: it stays in the log")
-        token = places[3].text_input("Token", type="password", key="token", help="what CONTROL_TOKEN or CONTROL_TOKEN_FILE says to risk-manager-service")
-        sure = st.checkbox("Yes, close positions at the market", key="sure", help="needed for flatten")
-        if st.form_submit_button("Send", type="primary"):
-            send(kind, target, token, who.strip(), why.strip(), sure=sure)
+        places[0].selectbox("Target", (PORTFOLIO, *desk().pairs()), key="target")
+        places[1].text_input("Who", key="who", help="your name: it stays in the log")
+        places[2].text_input("Why", key="why", help="the reason: it stays in the log")
+        places[3].text_input("Token", type="password", key="token", help="what CONTROL_TOKEN or CONTROL_TOKEN_FILE says to risk-manager-service")
+        st.checkbox("Yes, close positions at the market", key="sure", help="needed for flatten, each time")
+        st.form_submit_button("Send", type="primary", on_click=send)
+    if done := st.session_state.pop(_DONE, ""):
+        st.success(done)
+    if failed := st.session_state.pop(_FAILED, ""):
+        st.error(failed)
 
 
-def send(kind: str, target: str, token: str, who: str, why: str, *, sure: bool) -> None:  # noqa: PLR0913  # what the form holds
-    """Send a command and show what became of it."""
-    missing = [name for name, value in (("your name", who), ("the reason", why), ("the token", token.strip())) if not value]
+def send() -> None:
+    """Send the command that the form holds, and leave word of what became of it."""
+    form = st.session_state
+    kind, target = form["kind"], form["target"]
+    who, why, token = (form[name].strip() for name in ("who", "why", "token"))
+    if problem := _unfit(kind, who, why, token, sure=form["sure"]):
+        form[_FAILED] = f"Nothing was sent: {problem}."
+        return
+    try:
+        status, answer = desk().command(kind, token, {"pair": target, "who": who, "why": why})
+    except NotConnected as error:
+        form[_FAILED] = f"Nothing was sent: {error}"
+    except Away as error:
+        form[_FAILED] = f"Whether it was written down is not known, look at the commands above: {error}"
+    else:
+        if status == HTTPStatus.ACCEPTED:
+            form[_DONE], form["sure"] = f"Command {answer['id']} is written down: {kind} {answer['pair']}, obeyed {answer['obeyed']}.", False
+        else:
+            form[_FAILED] = f"risk-manager-service refuses it ({status}): {answer.get('error', 'no reason given')}"
+
+
+def _unfit(kind: str, who: str, why: str, token: str, *, sure: bool) -> str:
+    """Why a command cannot be sent; empty when it can."""
+    missing = [name for name, value in (("your name", who), ("the reason", why), ("the token", token)) if not value]
     if kind == "flatten" and not sure:
         missing.append("the tick that says you are sure")
     if missing:
-        st.error(f"Nothing was sent: {', '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing.")
-        return
-    try:
-        status, answer = desk().command(kind, token.strip(), {"pair": target, "who": who, "why": why})
-    except Away as error:
-        st.error(f"Whether it was written down is not known, look at the commands above: {error}")
-        return
-    if status == 202:
-        st.success(f"Command {answer['id']} is written down: {kind} {answer['pair']}, obeyed {answer['obeyed']}.")
-    else:
-        st.error(f"risk-manager-service refuses it ({status}): {answer.get('error', 'no reason given')}")
+        return f"{', '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing"
+    return "" if token.isascii() else "the token has letters that no header can carry; it is plain ASCII"
+
+
+def _rule_row(pair: str, rule: str, found: dict[str, Any]) -> dict[str, Any]:
+    factor, digits, unit = UNITS.get(rule, (1, 4, ""))
+    measured = {name: shown.number(factor * found[name], digits, unit) for name in ("value", "limit")}
+    return {"pair": pair, "rule": rule, **measured, "verdict": found["verdict"]}
 
 
 def _pair_row(pair: str, signal: dict[str, Any]) -> dict[str, Any]:

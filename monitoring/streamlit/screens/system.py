@@ -72,7 +72,9 @@ def show_checks(healths: dict[str, Answer]) -> None:
         for name, check in ((answer.value or {}).get("checks") or {}).items()
         if check["status"] != "pass"
     ]
-    if failing:
+    if not any(answer.value for answer in healths.values()):
+        st.caption("No service has answered, so nothing is known of their checks.")
+    elif failing:
         st.warning(f"Checks that fail: {len(failing)}.")
         st.dataframe(failing, hide_index=True, key="checks")
     else:
@@ -87,16 +89,16 @@ def show_alerts(alerts: Answer) -> None:
         return
     firing = [each.labels for each in alerts.value or () if each.labels.get("alertname") != "Watchdog"]
     if firing:
-        named = ("alertname", "severity", "pair", "job")
+        named = ("alertname", "severity", "service", "pair", "job")
         st.dataframe([{name: labels.get(name, "") for name in named} for labels in firing], hide_index=True, key="alerts")
     elif alerts.value is not None:
         st.caption("No alert is firing.")
 
 
 def show_charts(found: dict[str, list[Series]]) -> None:
-    """How much each service does, and what it takes for it."""
-    records = _by_job(rates(found["records"]))
-    cpu, memory = frames.long(rates(found["cpu"]), _job, 100), frames.long(found["memory"], _job, 1 / MEGABYTE)
+    """How much each service does and what it takes for it, all its topics and replicas together."""
+    records, cpu = frames.summed(rates(found["records"]), _job), frames.summed(rates(found["cpu"]), _job, 100)
+    memory = frames.summed(found["memory"], _job, 1 / MEGABYTE)
     charts = (("Records read", "a second", records), ("Processor", "% of a core", cpu), ("Resident memory", "MB", memory))
     for place, (title, unit, frame) in zip(st.columns(len(charts)), charts, strict=True):
         place.markdown(f"**{title}**")
@@ -105,12 +107,6 @@ def show_charts(found: dict[str, list[Series]]) -> None:
             place.vega_lite_chart(ours, figures.lines(unit, colours=COLOURS, zero=True, digits=",.1f", height=280), key=f"chart {title}")
         else:
             place.caption("No samples yet: two are needed.")
-
-
-def _by_job(found: list[Series]) -> Any:
-    """A service's rate is the sum over its topics."""
-    frame = frames.long(found, _job)
-    return frame.groupby(["time", "series"], as_index=False)["value"].sum()
 
 
 def _job(labels: Mapping[str, str]) -> str:

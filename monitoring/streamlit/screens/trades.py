@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any, NamedTuple
 
@@ -12,8 +12,8 @@ from common.market import NANOSECONDS
 from monitoring.streamlit import shown
 from monitoring.streamlit.data import desk
 
-#: Round trips on the page, and in one answer for the file.
-SHOWN, AT_ONCE = (50, 100, 200), 200
+#: Round trips on the page.
+SHOWN = (50, 100, 200)
 FILLS_SHOWN = 20
 ALL = "all"
 RESULTS = (ALL, "gains", "losses")
@@ -36,6 +36,11 @@ class Choice(NamedTuple):
     closed: str
     result: str
 
+    @property
+    def asked(self) -> str:
+        """The pair as execution is asked for it, which chooses by pair alone."""
+        return "" if self.pair == ALL else self.pair
+
     def takes(self, trip: Trip) -> bool:
         """Whether a round trip is wanted."""
         net = Decimal(trip["net_usd"])
@@ -50,25 +55,28 @@ class Choice(NamedTuple):
 @st.fragment(run_every=shown.TRADES_REFRESH_S)
 def page(choice: Choice, limit: int) -> None:
     """Ask and show."""
-    trips, fills = desk().round_trips(limit), desk().fills(FILLS_SHOWN)
+    trips, fills = desk().round_trips(limit, choice.asked), desk().fills(FILLS_SHOWN, choice.asked)
     with st.container():
         shown.note_problems((trips, fills))
     closed, filled = shown.sections(2)
     if trips.value is not None:
         with closed:
-            show_trips([trip for trip in trips.value["round_trips"] if choice.takes(trip)], bool(trips.value["round_trips"]))
+            newest = trips.value["round_trips"]
+            among = f"the newest {len(newest)}" if trips.value["next"] else f"all {len(newest)}"
+            show_trips([trip for trip in newest if choice.takes(trip)], among + (f" of {choice.asked}" if choice.asked else ""), bool(newest))
     if fills.value is not None:
         with filled:
-            show_newest(fills.value["fills"])
+            show_newest(fills.value["fills"], choice.asked)
     shown.asked_at()
 
 
-def show_trips(trips: Sequence[Trip], there_are_any: bool) -> None:
+def show_trips(trips: Sequence[Trip], among: str, there_are_any: bool) -> None:
     """What they made together, a row each, and one in full."""
     if not trips:
-        st.info("No round trip is like that: choose other filters." if there_are_any else "No round trip yet. The page Pair tells what an entry still lacks.")
+        none = f"No round trip among {among} is like that: choose other filters. The CSV looks through the whole ledger."
+        st.info(none if there_are_any else "No round trip yet. The page Pair tells what an entry still lacks.")
         return
-    show_sums(trips)
+    show_sums(trips, among)
     columns = {name: shown.usd_column(name, _SLIPPAGE if name == "slippage" else None) for name in _MONEY}
     columns |= {"opened": shown.time_column("opened"), "closed": shown.time_column("closed"), "unhedged": shown.number_column("unhedged, USD s", 0)}
     st.dataframe([_row(trip) for trip in trips], hide_index=True, column_config=columns, key="round trips")
@@ -77,14 +85,21 @@ def show_trips(trips: Sequence[Trip], there_are_any: bool) -> None:
     show_one(by_id[chosen])
 
 
-def show_sums(trips: Sequence[Trip]) -> None:
+def show_sums(trips: Sequence[Trip], among: str) -> None:
     """How they went, together."""
+    st.caption(f"Sums of the {len(trips)} round trips that pass the filters, among {among}. The CSV has those of the whole ledger.")
     gains = sum(Decimal(trip["net_usd"]) > 0 for trip in trips)
-    figures = [("Round trips", f"{len(trips)}", "as filtered"), ("Gains", f"{100 * gains / len(trips):.0f} %", "share of round trips whose net is above 0")]
-    for name in ("net", "gross", "fees", "slippage"):
-        amounts = [Decimal(trip[f"{name}_usd"]) for trip in trips if trip[f"{name}_usd"] is not None]
-        figures.append((f"{name.capitalize()}, USD", shown.usd(sum(amounts, Decimal(0))), _SLIPPAGE if name == "slippage" else "of these round trips"))
+    figures = [("Round trips", f"{len(trips)}", f"among {among}"), ("Gains", f"{100 * gains / len(trips):.0f} %", "share of round trips whose net is above 0")]
+    figures += [_sum(trips, name) for name in ("net", "gross", "fees", "slippage")]
     shown.metrics(figures)
+
+
+def _sum(trips: Sequence[Trip], name: str) -> tuple[str, str, str]:
+    """An amount is not known of trips that an older program made."""
+    amounts = [Decimal(trip[f"{name}_usd"]) for trip in trips if trip[f"{name}_usd"] is not None]
+    part = f" ({len(amounts)} of {len(trips)})" if len(amounts) < len(trips) else ""
+    meaning = _SLIPPAGE if name == "slippage" else "of these round trips"
+    return f"{name.capitalize()}, USD{part}", shown.usd(sum(amounts, Decimal(0))) if amounts else "-", meaning
 
 
 def show_one(trip: Trip) -> None:
@@ -98,14 +113,14 @@ def show_one(trip: Trip) -> None:
     show_fills("Its fills", trip["fills"], "fills of one")
 
 
-def show_newest(fills: Sequence[dict[str, Any]]) -> None:
+def show_newest(fills: Sequence[dict[str, Any]], pair: str) -> None:
     """The last one in words, and those before it."""
     if fills:
         last = fills[0]
         deal = f"{last['side'].lower()} {shown.quantity(last['quantity'])} {last['symbol']} at {shown.quantity(last['price'])}"
         money = f"fee {shown.usd(last['fee_usd'])} USD, realised {shown.usd(last['realised_usd'])} USD"
         st.markdown(f"**Last fill**: no. {last['id']}, {shown.clock(last['event_time_ns'])}, {deal}, {money}")
-    show_fills("Newest fills", fills, "fills")
+    show_fills(f"Newest fills of {pair}" if pair else "Newest fills", fills, "fills")
 
 
 def show_fills(title: str, fills: Sequence[dict[str, Any]], key: str) -> None:
@@ -121,24 +136,12 @@ def show_fills(title: str, fills: Sequence[dict[str, Any]], key: str) -> None:
 
 
 def everything(choice: Choice) -> str:
-    """All round trips of the ledger that are wanted, as CSV with exact amounts; raises ValueError while execution is away."""
+    """All round trips of the ledger that are wanted, as CSV with exact amounts; raises Away."""
     text = io.StringIO()
     writer = csv.DictWriter(text, _CSV, extrasaction="ignore", lineterminator="\n")
     writer.writeheader()
-    writer.writerows(trip for trip in _all_trips() if choice.takes(trip))
+    writer.writerows(trip for trip in desk().all_round_trips(choice.asked) if choice.takes(trip))
     return text.getvalue()
-
-
-def _all_trips() -> Iterator[Trip]:
-    before = 0
-    while True:
-        answer = desk().round_trips(AT_ONCE, before)
-        if answer.problem:
-            raise ValueError(answer.problem)
-        yield from answer.value["round_trips"]
-        before = answer.value["next"]
-        if not before:
-            return
 
 
 def _row(trip: Trip) -> dict[str, Any]:

@@ -1,13 +1,17 @@
 """Servers that the pages ask, and the pages themselves."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from streamlit.testing.v1 import AppTest
 
 from monitoring.streamlit import kept
 from tests.repo.tree import ROOT
-from tests.unit.monitoring.stage import Stage, staged
+from tests.unit.execution.builders import Desk
+from tests.unit.execution.test_history import trade as round_trip
+from tests.unit.monitoring.looks import Show
+from tests.unit.monitoring.stage import Stage, bars, judge, staged, trade
 
 APP = ROOT / "monitoring" / "streamlit" / "app.py"
 
@@ -24,7 +28,7 @@ def stage(monkeypatch: pytest.MonkeyPatch) -> Iterator[Stage]:
 
 
 @pytest.fixture
-def show() -> Callable[..., AppTest]:
+def show() -> Show:
     """Show a page by its name."""
 
     def run(name: str = "overview", **query: str) -> AppTest:
@@ -35,3 +39,21 @@ def show() -> Callable[..., AppTest]:
         return page
 
     return run
+
+
+@pytest.fixture(scope="module")
+def desk() -> Desk:
+    """A round trip, and a position that is open."""
+    made = Desk()
+    made.warm()
+    round_trip(made, 1001)
+    made.tick(1011, 1, risk=None)
+    return made
+
+
+@pytest.fixture
+def played(stage: Stage, desk: Desk, tmp_path: Path) -> Stage:
+    """Services that have traded and judged."""
+    trade(stage, desk, tmp_path)
+    judge(stage, *bars(10_000, 9_800))
+    return stage

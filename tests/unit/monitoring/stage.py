@@ -14,13 +14,13 @@ from urllib.parse import parse_qs
 import msgspec
 
 from common.io.sqlite import reading
-from common.messages import OrderEvent
 from common.trace import NO_TRACE
 from monitoring.streamlit.data import SERVICES
 from monitoring.streamlit.series import QueryRefused, Selector, samples_of
 from services.execution import gauges, history, views
 from services.execution.ledger import LEDGER_FILE, Batch, Ledger
 from services.execution.reporting import report
+from services.execution.snapshot import ACTIVE, Snapshot
 from services.risk_manager.core import Input
 from services.risk_manager.reporting import Reporter
 from services.risk_manager.state import initial
@@ -47,6 +47,7 @@ class Server(ThreadingHTTPServer):
 
     def __init__(self) -> None:
         self.answers: dict[str, Answer] = {}
+        self.asked: list[str] = []
         self.posted: list[tuple[str, str, str]] = []
         self.ended = threading.Event()
         super().__init__(("127.0.0.1", 0), Handler)
@@ -62,6 +63,7 @@ class Handler(BaseHTTPRequestHandler):
     server: Server
 
     def do_GET(self) -> None:
+        self.server.asked.append(self.path)
         self._answer()
 
     def do_POST(self) -> None:
@@ -133,7 +135,7 @@ def staged() -> Iterator[Stage]:
 
 def begin(stage: Stage) -> None:
     """Answer as services do that have just started."""
-    stage.execution.answers |= {"/pnl": views.profit({}), "/positions": views.positions({}, {}), "/orders": views.orders((), 20)}
+    stage.execution.answers |= {"/pnl": views.profit({}), "/positions": views.positions({}, {})}
     stage.execution.answers |= {"/fills": {"fills": [], "next": 0}, "/round-trips": {"round_trips": [], "next": 0}, "/equity": {"equity": [], "every_bars": 1}}
     stage.risk_manager.answers["/state"] = describe(RISK_PARAMS, initial(RISK_PARAMS), ())
     for name in SERVICES:
@@ -147,7 +149,9 @@ def trade(stage: Stage, desk: Desk, folder: Path) -> None:
     ledger = Ledger(path, stamp=STAMP, synchronous="OFF")
     ledger.commit(Batch(states={PAIR: desk.state}, outputs=[(desk.outputs, NO_TRACE)]))
     params, states = {PAIR: desk.params}, {PAIR: desk.state}
-    orders = {order.client_id: order for order in desk.of(OrderEvent)}
+    snapshot = Snapshot()
+    snapshot.show(params, states)
+    snapshot.role = ACTIVE
     with reading(path) as query:
         stage.execution.answers |= {
             "/fills": history.fills(query, pair="", limit=20, before=0),
@@ -156,10 +160,9 @@ def trade(stage: Stage, desk: Desk, folder: Path) -> None:
         }
     ledger.close()
     stage.execution.answers |= {
-        "/pnl": views.profit(states),
-        "/positions": views.positions(params, states),
-        "/orders": views.orders((*orders.values(),), 20),
-        f"/pairs/{PAIR}/explain": views.explain(desk.params, desk.state),
+        "/pnl": {**views.profit(states), **snapshot.standing()},
+        "/positions": {**views.positions(params, states), **snapshot.standing()},
+        f"/pairs/{PAIR}/explain": snapshot.explain(PAIR),
     }
 
     def show(observer: Any) -> None:

@@ -1,59 +1,23 @@
-"""Every page over HTTP servers that answer what the services' own code says: with data, without, with a source that is away."""
+"""Every page over HTTP servers that answer what the services' own code says: with data, and without."""
 
-import re
-from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
 
+import pyarrow as pa
 import pytest
-from streamlit.testing.v1 import AppTest
 
+from common.costs import to_cents
 from common.messages import Action, CommandKind, Decision, Fill, RoundTrip
-from monitoring.streamlit import client, data, direct
-from monitoring.streamlit.app import PAGES
+from monitoring import palette
+from monitoring.streamlit import client, data
 from monitoring.streamlit.data import SERVICES
 from services.execution import views
+from services.risk_manager.rules import RULES
+from tests.repo.tree import ROOT
 from tests.unit.execution.builders import PAIR, Desk
-from tests.unit.execution.test_history import trade as round_trip
-from tests.unit.monitoring.stage import PROMETHEUS, Stage, bars, health, judge, trade
+from tests.unit.monitoring.looks import Show, charts, said, tables
+from tests.unit.monitoring.stage import PROMETHEUS, Stage, bars, health, judge
 from tests.unit.risk_manager import builders as risk_builders
-
-Show = Callable[..., AppTest]
-
-
-@pytest.fixture(scope="module")
-def desk() -> Desk:
-    """A round trip, and a position that is open."""
-    made = Desk()
-    made.warm()
-    round_trip(made, 1001)
-    made.tick(1011, 1, risk=None)
-    return made
-
-
-@pytest.fixture
-def played(stage: Stage, desk: Desk, tmp_path: Path) -> Stage:
-    """Services that have traded and judged."""
-    trade(stage, desk, tmp_path)
-    judge(stage, *bars(10_000, 9_800))
-    return stage
-
-
-def tables(page: AppTest) -> dict[str, list[dict[Any, Any]]]:
-    """The rows of each table, by the first names of its columns."""
-    return {str(table.value.columns[0]): table.value.to_dict("records") for table in page.dataframe}
-
-
-def said(page: AppTest) -> str:
-    """All texts that help on."""
-    return "\n".join(each.value for kind in (page.info, page.caption, page.warning, page.error, page.success) for each in kind)
-
-
-def charts(page: AppTest) -> int:
-    """How many charts are drawn."""
-    return len(page.get("arrow_vega_lite_chart")) + len(page.get("vega_lite_chart"))
-
 
 # --- with data -------------------------------------------------------------------------------------------------------
 
@@ -74,13 +38,16 @@ def test_overview_shows_profit_to_the_cent(show: Show, desk: Desk) -> None:
     assert not page.warning
 
 
-@pytest.mark.usefixtures("played")
-def test_overview_shows_the_whole_ledger(show: Show) -> None:
+def test_overview_shows_the_whole_ledger(played: Stage, show: Show) -> None:
     """Equity of every bar close that the ledger has, in event time."""
     page = show()
     page.button_group[0].set_value("whole ledger").run()
     assert not page.exception
-    assert charts(page) == 3
+    told = played.execution.answers["/equity"]["equity"]
+    drawn = page.get("vega_lite_chart")[0].proto.data.data
+    equities = pa.ipc.open_stream(drawn).read_all().to_pydict()
+    assert equities["value"] == [float(to_cents(Decimal(each["equity_usd"]))) for each in told]
+    assert equities["time"] == [each["event_time_ns"] / 1e6 for each in told]
 
 
 @pytest.mark.usefixtures("played")
@@ -102,7 +69,8 @@ def test_pair_shows_whatever_execution_tells_of_a_gate(played: Stage, show: Show
     gates = [{**gate, "distance": 0.5, "unit": "z", "evidence": {"deep": 1}} for gate in told["gates"]]
     played.execution.answers[f"/pairs/{PAIR}/explain"] = {**told, "gates": gates, "since_bar": 7}
     page = show("pair")
-    assert tables(page)["gate"][0]["distance"] == "0.5"
+    assert tables(page)["gate"][0]["distance"] == 0.5
+    assert not {"number", "limit_number"} & set(tables(page)["gate"][0])
     assert "since bar: 7" in said(page)
 
 
@@ -123,11 +91,32 @@ def test_trades_show_the_ledger_to_the_cent(show: Show, desk: Desk) -> None:
 @pytest.mark.parametrize(("key", "value", "left"), [("direction", "ENTER_SHORT", True), ("direction", "ENTER_LONG", False), ("closed", "STOP", False)])
 @pytest.mark.usefixtures("played")
 def test_trades_can_be_filtered(show: Show, key: str, value: str, left: bool) -> None:
-    """What a filter does not let through is gone, and the page says so."""
+    """What a filter does not let through is gone, and the page says so and among how many it has looked."""
     page = show("trades")
     page.selectbox(key=key).set_value(value).run()
     assert ("pair" in tables(page)) is left
-    assert ("choose other filters" in said(page)) is not left
+    assert ("No round trip among all 1 is like that" in said(page)) is not left
+
+
+def test_trades_of_a_pair_are_asked_for_by_pair(played: Stage, show: Show) -> None:
+    """However many others are newer; what sums are about is said, and slippage that is not known of all."""
+    (trip,) = played.execution.answers["/round-trips"]["round_trips"]
+    played.execution.answers["/round-trips"] = {"round_trips": [trip, {**trip, "id": 2, "slippage_usd": None}], "next": 2}
+    page = show("trades", pair=PAIR)
+    assert {f"/round-trips?limit=50&pair={PAIR}", f"/fills?limit=20&pair={PAIR}"} <= set(played.execution.asked)
+    assert f"2 round trips that pass the filters, among the newest 2 of {PAIR}." in said(page)
+    assert [metric.label for metric in page.metric][-1] == "Slippage, USD (1 of 2)"
+    assert f"Newest fills of {PAIR}" in [each.value for each in page.subheader]
+
+
+def test_the_file_of_trades_has_the_whole_ledger(played: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Page after page, exact, and nothing of it stays in memory."""
+    (trip,) = played.execution.answers["/round-trips"]["round_trips"]
+    pages = [{"round_trips": [{**trip, "id": number}], "next": number - 1} for number in (3, 2, 1)]
+    monkeypatch.setattr(client.Client, "get", lambda _self, _path, **query: pages[{0: 0, 2: 1, 1: 2}[query["before"]]])
+    asked = data.desk()
+    assert [(each["id"], each["net_usd"]) for each in asked.all_round_trips(PAIR)] == [(number, trip["net_usd"]) for number in (3, 2, 1)]
+    assert not asked._kept._answers
 
 
 @pytest.mark.usefixtures("played")
@@ -142,6 +131,23 @@ def test_risk_shows_limits_halts_and_commands(show: Show) -> None:
     assert charts(page) == 2
     rules = next(table.value for table in page.dataframe if "rule" in table.value.columns)
     assert {"drawdown", "daily-loss", "changepoint"} <= set(rules["rule"])
+    measured = {row["rule"]: (row["value"], row["limit"]) for row in rules.to_dict("records")}
+    assert (measured["drawdown"], measured["gross-exposure"]) == (("2.00 %", "10.00 %"), ("0.00 USD", "50,000.00 USD"))
+
+
+def test_losses_are_those_of_the_portfolio_now(played: Stage, show: Show) -> None:
+    """Not those of a pair's last signal, which may be old, nor are they missing before the first one."""
+    state = played.risk_manager.answers["/state"]
+    played.risk_manager.answers["/state"] = {**state, "drawdown": 0.07, "pairs": dict.fromkeys(state["pairs"])}
+    page = show("risk")
+    assert page.get("progress")[0].proto.text == "Drawdown from the high-water mark: 7.00%, limit 10.00%"
+    assert "no bar close yet" not in said(page)
+
+
+def test_every_rule_has_a_unit() -> None:
+    """Whoever adds a rule says what it measures."""
+    text = (ROOT / "monitoring/streamlit/screens/risk.py").read_text(encoding="utf-8")
+    assert [rule.name for rule in RULES if f'    "{rule.name}": (' not in text] == []
 
 
 def test_a_halt_says_who_and_why(stage: Stage, show: Show) -> None:
@@ -167,8 +173,18 @@ def test_queries_answer_as_chart_and_table(show: Show) -> None:
 
 @pytest.mark.usefixtures("played")
 def test_queries_explain_what_cannot_be_evaluated(show: Show) -> None:
-    """Prometheus' own words, on the page."""
-    assert "parse error" in show("queries", query="sum(").error[0].value
+    """Prometheus' own words, on the page, in which nothing that an address has brought is a picture or a link."""
+    page = show("queries", query="sum(![a](http://evil/i.png)")
+    assert "evil" not in said(page)
+    assert "parse error" in page.code[-1].value
+
+
+@pytest.mark.usefixtures("played")
+def test_queries_draw_no_more_lines_than_there_are_colours(show: Show) -> None:
+    """And say so; the table has all."""
+    page = show("queries", query='{__name__=~"crypto_bot_.*"}')
+    assert len(palette.SERIES) < len(page.dataframe[0].value)
+    assert f"{len(palette.SERIES)} of {len(page.dataframe[0].value)} series are drawn" in said(page)
 
 
 def test_system_shows_every_service(played: Stage, show: Show) -> None:
@@ -181,6 +197,14 @@ def test_system_shows_every_service(played: Stage, show: Show) -> None:
     assert [(row["service"], row["problem"]) for row in failing] == [("garch-volatility-service", "nothing read for 31 s")]
     assert page.metric[0].value == "1.25 ms"
     assert charts(page) == 3
+
+
+def test_system_shows_what_fires(played: Stage, show: Show) -> None:
+    """Each alert with severity and service, the dead man's signal apart."""
+    labels = {"alertname": "ServiceDown", "severity": "critical", "service": "execution-service", "alertstate": "firing"}
+    found = [{"metric": each, "value": [0, "1"]} for each in (labels, {"alertname": "Watchdog"})]
+    played.servers[PROMETHEUS].answers["/api/v1/query"] = {"status": "success", "data": {"result": found}}
+    assert tables(show("system"))["alertname"] == [{"alertname": "ServiceDown", "severity": "critical", "service": "execution-service", "pair": "", "job": ""}]
 
 
 # --- without data ----------------------------------------------------------------------------------------------------
@@ -204,138 +228,6 @@ def test_a_page_without_data_says_what_to_do(stage: Stage, show: Show, name: str
     assert words in said(page)
     assert not page.error
     assert not page.warning
-
-
-# --- a source that is away -------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("name", ["overview", "pair", "trades", "system"])
-def test_a_page_keeps_what_it_had_when_execution_dies(played: Stage, show: Show, name: str) -> None:
-    """All figures stay; the text names the service, its address, what to do, and how old they are."""
-    page = show(name)
-    before = [metric.value for metric in page.metric]
-    address = played.execution.address
-    played.close("execution-service")
-    page.run()
-    assert not page.exception
-    assert [metric.value for metric in page.metric] == before
-    (warning,) = {each.value for each in page.warning if "execution-service does not answer" in each.value}
-    assert address in warning
-    assert "scripts/demo.sh --keep-going" in warning
-    assert re.search(r"what it said \d+ s ago", warning)
-
-
-@pytest.mark.parametrize("name", ["overview", "pair", "risk", "queries", "system"])
-def test_a_page_keeps_its_charts_when_prometheus_dies(played: Stage, show: Show, name: str) -> None:
-    """The charts stay, labelled."""
-    page = show(name)
-    before = charts(page)
-    played.close(PROMETHEUS)
-    page.run()
-    assert charts(page) == before
-    assert any("Prometheus does not answer" in each.value for each in page.warning)
-
-
-@pytest.mark.parametrize("name", PAGES)
-def test_a_page_that_finds_nobody_says_so(stage: Stage, show: Show, name: str) -> None:
-    """With everything away from the start there are errors that name the commands, and no exception."""
-    for each in (*SERVICES, PROMETHEUS):
-        stage.close(each)
-    page = show(name)
-    assert page.error
-    assert all("does not answer at" in each.value for each in page.error)
-
-
-def test_a_service_that_hangs_is_away(played: Stage, show: Show, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No answer within the time-out is like no connection."""
-    monkeypatch.setattr(client, "TIMEOUT_S", 0.05)
-    played.execution.answers["/pnl"] = None
-    assert "(timed out)" in show().error[0].value
-
-
-def test_another_program_at_the_address_is_noticed(played: Stage, show: Show) -> None:
-    """An answer without the page says which service was expected there."""
-    del played.risk_manager.answers["/state"]
-    assert f"{played.risk_manager.address} answers /state with status 404: is it risk-manager-service (`RISK_MANAGER_URL`)?" in show("risk").error[0].value
-
-
-@pytest.mark.parametrize("address", ["127.0.0.1:8003", "https://127.0.0.1:8003", "http://127.0.0.1:8003/pnl"])
-def test_a_wrong_address_is_explained(monkeypatch: pytest.MonkeyPatch, show: Show, address: str) -> None:
-    """What is no plain http address is refused with an example, before anything is asked."""
-    monkeypatch.setenv("EXECUTION_URL", address)
-    (error,) = show().error
-    assert f"EXECUTION_URL='{address}'" in error.value
-    assert "EXECUTION_URL=http://127.0.0.1:8003" in error.value
-
-
-@pytest.mark.usefixtures("stage")
-def test_the_demos_profile_is_labelled(monkeypatch: pytest.MonkeyPatch, show: Show) -> None:
-    """Figures of the demo's profile say so; with Binance's data the profile is not in force."""
-    monkeypatch.setenv("TRADING_PROFILE", "demo")
-    assert "DEMO PROFILE" in said(show())
-    monkeypatch.setenv("EXCHANGE", "binance")
-    assert "DEMO PROFILE" not in said(show())
-
-
-# --- without Prometheus ----------------------------------------------------------------------------------------------
-
-
-@pytest.mark.usefixtures("played")
-@pytest.mark.parametrize(("name", "drawn"), [("overview", 3), ("pair", 7), ("risk", 2), ("queries", 1), ("system", 3)])
-def test_without_prometheus_the_services_own_metrics_are_read(show: Show, monkeypatch: pytest.MonkeyPatch, name: str, drawn: int) -> None:
-    """The same charts, out of the short history that the page keeps by itself."""
-    monkeypatch.setenv("PROMETHEUS_URL", "")
-    monkeypatch.setattr(direct, "SCRAPE_INTERVAL_S", 0.0)
-    monkeypatch.setattr(data, "SAMPLES", 10**12)
-    monkeypatch.setattr(data, "LEAST_STEP_S", 0.0)
-    page = show(name)
-    page.run()
-    assert charts(page) == drawn
-    assert not page.error
-
-
-# --- control ---------------------------------------------------------------------------------------------------------
-
-
-def order(page: AppTest, kind: str, **fields: str) -> AppTest:
-    """Fill the form and send it."""
-    page.radio(key="kind").set_value(kind)
-    for name, value in fields.items():
-        page.text_input(key=name).set_value(value)
-    return page.button[0].click().run()
-
-
-@pytest.mark.usefixtures("played")
-@pytest.mark.parametrize(("fields", "missing"), [({}, "your name, the reason, the token are"), ({"who": "ann", "token": "t"}, "the reason is")])
-def test_nothing_is_sent_without_name_reason_and_token(played: Stage, show: Show, fields: dict[str, str], missing: str) -> None:
-    """What is missing is named."""
-    page = order(show("risk"), "halt", **fields)
-    assert f"Nothing was sent: {missing} missing." in said(page)
-    assert not played.risk_manager.posted
-
-
-def test_flatten_is_asked_for_twice(played: Stage, show: Show) -> None:
-    """Closing positions needs a tick besides."""
-    page = order(show("risk"), "flatten", who="ann", why="news", token="t")
-    assert "the tick that says you are sure is missing" in said(page)
-    assert not played.risk_manager.posted
-
-
-def test_a_halt_is_sent_with_the_token(played: Stage, show: Show) -> None:
-    """The command carries who, why and target; what risk-manager answers is shown."""
-    played.risk_manager.answers["/halt"] = (202, {"id": 7, "kind": "halt", "pair": "portfolio", "obeyed": "from the signals of the next bar close on"})
-    page = order(show("risk"), "halt", who="ann", why="news", token="secret")
-    assert "Command 7 is written down: halt portfolio" in said(page)
-    ((path, authorization, body),) = played.risk_manager.posted
-    assert (path, authorization) == ("/halt", "Bearer secret")
-    assert '"who": "ann", "why": "news"' in body
-
-
-def test_a_refusal_is_shown(played: Stage, show: Show) -> None:
-    """A wrong token is told in risk-manager's words."""
-    played.risk_manager.answers["/halt"] = (401, {"error": "send the header 'Authorization: Bearer <token>'"})
-    page = order(show("risk"), "halt", who="ann", why="news", token="wrong")
-    assert "refuses it (401): send the header" in said(page)
 
 
 def test_every_action_of_an_exit_can_be_chosen() -> None:

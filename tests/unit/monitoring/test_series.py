@@ -5,10 +5,11 @@ from typing import Any, ClassVar
 
 import pytest
 
-from monitoring.streamlit.client import Away, Client
+from monitoring.streamlit import figures
+from monitoring.streamlit.client import Away, Client, Odd
 from monitoring.streamlit.direct import KEPT_SAMPLES, Direct
-from monitoring.streamlit.frames import band_frame, drawdown_frame, long, z_frame
-from monitoring.streamlit.kept import Kept
+from monitoring.streamlit.frames import band_frame, by_label, change_frame, drawdown_frame, long, summed, z_frame
+from monitoring.streamlit.kept import KEPT_S, Kept
 from monitoring.streamlit.series import QueryRefused, Selector, Series, Span, events, rates, samples_of, total
 
 TEXT = """# HELP a_total things
@@ -61,8 +62,32 @@ def test_counters_that_begin_anew_do_not_fall() -> None:
 
 
 def test_a_sum_leaves_out_what_is_no_number() -> None:
-    """Two series at the same times, one of them unknown at first."""
-    assert total([Series({}, [(0, 1), (1, 2)]), Series({}, [(0, math.nan), (1, 3)])]).points == [(0, 1), (1, 5)]
+    """Two pairs at the same times, one of them unknown at first."""
+    assert total([Series({"pair": "A"}, [(0, 1), (1, 2)]), Series({"pair": "B"}, [(0, math.nan), (1, 3)])]).points == [(0, 1), (1, 5)]
+
+
+def test_a_pair_that_is_traded_no_more_takes_nothing_out_of_the_sum() -> None:
+    """It counts with its last value: nothing was lost when it was taken out of PAIRS."""
+    assert total([Series({"pair": "A"}, [(0, 10), (1, 11), (2, 12)]), Series({"pair": "B"}, [(0, 5), (1, 4)])]).points == [(0, 15), (1, 15), (2, 16)]
+
+
+def test_a_pair_counts_once_whoever_tells_of_it() -> None:
+    """The replica that took over and the one before it, whose last sample lasts some minutes in Prometheus."""
+    before, after = Series({"pair": "A", "instance": "1"}, [(0, 10), (1, 10)]), Series({"pair": "A", "instance": "2"}, [(1, 10), (2, 11)])
+    assert total([after, before]).points == [(0, 10), (1, 10), (2, 11)]
+
+
+def test_samples_of_several_replicas_are_in_the_order_of_time() -> None:
+    """A change counts from the first sample of all, not from the first of whichever label comes first."""
+    restarted = [Series({"leg": "x", "instance": "b"}, [(0, 100.0), (1, 110.0)]), Series({"leg": "x", "instance": "a"}, [(2, 120.0)])]
+    assert list(long(restarted[::-1], by_label("leg"))["time"]) == [0, 1000, 2000]
+    assert list(change_frame(restarted[::-1], by_label("leg"))["value"].round(9)) == [0, 10, 20]
+
+
+def test_what_replicas_take_is_summed() -> None:
+    """Two of one service are one line."""
+    frame = summed([Series({"job": "a"}, [(0, 1), (1, 2)]), Series({"job": "a"}, [(1, 3)])], by_label("job"))
+    assert list(frame["value"]) == [1, 5]
 
 
 def test_a_counter_that_grows_is_an_event() -> None:
@@ -71,12 +96,15 @@ def test_a_counter_that_grows_is_an_event() -> None:
     assert [(at, labels["action"]) for at, labels in grown] == [(5, "STOP"), (10, "EXIT")]
 
 
-def test_marks_stand_on_the_line() -> None:
-    """A decision is drawn at the z of its time, thresholds on both sides of 0."""
+def test_marks_claim_no_z() -> None:
+    """A decision is marked when it was first seen, which may be minutes after it was taken; thresholds are on both sides of 0."""
     z = [Series({}, [(0, 1.0), (5, 2.5), (10, math.nan)])]
     frame = z_frame(z, [Series({"threshold": "entry"}, [(0, 2.0)])], [Series({"action": "ENTER_SHORT"}, [(0, 0), (5, 1)])])
-    found = {(row.series, row.time): row.value for row in frame.itertuples()}
-    assert found == {("z", 0.0): 1.0, ("z", 5000.0): 2.5, ("+entry", 0.0): 2.0, ("-entry", 0.0): -2.0, ("enter short", 5000.0): 2.5}
+    found: dict[Any, Any] = {(row.series, row.time): row.value for row in frame.itertuples()}
+    assert math.isnan(found.pop(("enter short", 5000.0)))
+    assert found == {("z", 0.0): 1.0, ("z", 5000.0): 2.5, ("+entry", 0.0): 2.0, ("-entry", 0.0): -2.0}
+    points = next(layer for layer in figures.z(height=280)["layer"] if layer["mark"]["type"] == "point")
+    assert points["encoding"]["y"] == {"value": 272}
 
 
 def test_thresholds_that_are_not_there_yet_are_not_drawn() -> None:
@@ -90,6 +118,14 @@ def test_a_band_is_two_deviations_wide() -> None:
     """0.8 with a deviation of 0.05 lies between 0.7 and 0.9."""
     (row,) = band_frame([Series({}, [(0, 0.8)])], [Series({}, [(0, 0.05)])]).to_dict("records")
     assert (row["low"], row["high"]) == (pytest.approx(0.7), pytest.approx(0.9))
+
+
+def test_a_band_goes_with_its_own_line() -> None:
+    """Where two replicas overlap, each step has the deviation of the one that measured it."""
+    middle = [Series({"instance": "a"}, [(0, 1.0), (1, 2.0)]), Series({"instance": "b"}, [(1, 3.0), (2, 4.0)])]
+    deviation = [Series({"instance": "b"}, [(1, 0.3), (2, 0.4)]), Series({"instance": "a"}, [(0, 0.1), (1, 0.2)])]
+    found = {(row.time, row.value): row.high for row in band_frame(middle, deviation).itertuples()}
+    assert found == {(0, 1.0): pytest.approx(1.2), (1000, 2.0): pytest.approx(2.4), (1000, 3.0): pytest.approx(3.6), (2000, 4.0): pytest.approx(4.8)}
 
 
 def test_drawdown_is_from_the_highest_point_so_far() -> None:
@@ -176,6 +212,27 @@ def test_an_answer_is_kept_and_its_age_told() -> None:
     assert kept.ask("there", "q", lambda: 8) == (8, 0.0, "")
     now[0] = 12.0
     assert kept.ask("here", "q", lambda: 9) == (9, 0.0, "")
+
+
+def test_one_answer_that_is_odd_leaves_the_others_alone() -> None:
+    """A service whose ledger cannot be read now still tells its profit."""
+    kept = Kept(lambda: 5.0)
+
+    def odd() -> None:
+        raise Odd("busy")
+
+    assert kept.ask("here", "equity", odd) == (None, 0.0, "busy")
+    assert kept.ask("here", "profit", lambda: 7) == (7, 0.0, "")
+
+
+def test_answers_that_nobody_asks_for_any_more_are_forgotten() -> None:
+    """An hour after they were given."""
+    now = [0.0]
+    kept = Kept(lambda: now[0])
+    kept.ask("here", "old", lambda: 7)
+    now[0] = KEPT_S + 1
+    kept.ask("here", "new", lambda: 8)
+    assert list(kept._answers) == [("here", "new")]
 
 
 def test_pages_that_ask_at_once_share_an_answer() -> None:
