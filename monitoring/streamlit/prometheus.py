@@ -35,7 +35,7 @@ class Prometheus:
         return [Series(each["metric"], _points([each["value"]])) for each in result]
 
     def _result(self, kind: str, expression: str, **asked: str) -> list[Any]:
-        reply = self._client.post_form(f"/api/v1/{kind}", {"query": expression, "timeout": f"{0.8 * self._client.timeout_s:g}s", **asked})
+        reply = self._client.post_form(f"/api/v1/{kind}", {"query": expression, "timeout": f"{0.8 * self._client.timeout_s:g}", **asked})
         try:
             answer = json.loads(reply.body)
             if answer["status"] == "success":

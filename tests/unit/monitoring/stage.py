@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -36,6 +37,8 @@ RISK_PARAMS = risk_builders.params(pairs=(PAIR,))
 PROMETHEUS = "prometheus"
 #: How many samples of the past Prometheus has of everything.
 SAMPLES, STEP_S = 4, 5.0
+#: Seconds, or whole numbers with units.
+DURATION = re.compile(r"[\d.]+|(\d+(ms|[smhdwy]))+")
 
 Answer = Any
 
@@ -227,7 +230,10 @@ def info() -> dict[str, Any]:
 
 def evaluate(stage: Stage, body: str) -> Any:
     """Prometheus' answer to a plain selector: what the services show, at each of the last few scrapes."""
-    (expression,) = parse_qs(body)["query"]
+    asked = parse_qs(body)
+    (expression,) = asked["query"]
+    if not DURATION.fullmatch(asked["timeout"][0]):
+        return 400, {"status": "error", "errorType": "bad_data", "error": f'invalid parameter "timeout": cannot parse {asked["timeout"][0]!r}'}
     try:
         selector = Selector(expression)
     except QueryRefused:
