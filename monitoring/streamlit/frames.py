@@ -1,7 +1,8 @@
 """Series as tables that charts are drawn from: a row a sample, with the time in milliseconds as browsers count it."""
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import groupby
 from operator import itemgetter
 
 import pandas as pd
@@ -31,6 +32,30 @@ def by_label(label: str) -> Callable[[Mapping[str, str]], str]:
 def called(name: str) -> Callable[[Mapping[str, str]], str]:
     """Give all series one name."""
     return lambda _labels: name
+
+
+def apart(series: Sequence[Series]) -> Callable[[Mapping[str, str]], str]:
+    """Name series by the labels that tell one of them from another."""
+    known = {label for each in series for label in each.labels}
+    own = {label for label in known if len(series) == 1 or len({each.labels.get(label) for each in series}) > 1}
+    return lambda labels: ", ".join(value if label == "__name__" else f"{label}={value}" for label, value in labels.items() if label in own) or "value"
+
+
+def csv_of(series: Iterable[Series]) -> str:
+    """A row a sample: time in UTC, every label, the value as it came."""
+    rows = [{"time": pd.Timestamp(at, unit="s", tz="UTC").isoformat(), **each.labels, "value": repr(value)} for each in series for at, value in each.points]
+    return str(pd.DataFrame(rows).to_csv(index=False))
+
+
+def bands(series: Iterable[Series], words: Sequence[str]) -> pd.DataFrame:
+    """Stretches in which a pair's number stays the same: from, to, pair, and the word that the number stands for."""
+    made = []
+    for each in series:
+        for number, stretch in groupby(zip(each.points, [*each.points[1:], *each.points[-1:]], strict=True), key=lambda step: step[0][1]):
+            steps = list(stretch)
+            if number in range(len(words)):
+                made.append((steps[0][0][0] * 1e3, steps[-1][1][0] * 1e3, each.labels["pair"], words[int(number)]))
+    return pd.DataFrame(made, columns=["start", "end", "row", "what"])
 
 
 def z_frame(z: Iterable[Series], thresholds: Iterable[Series], decisions: Iterable[Series]) -> pd.DataFrame:

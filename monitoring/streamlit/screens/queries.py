@@ -1,9 +1,8 @@
 """The page "Queries": any PromQL as chart, table and file, under an address that can be passed on."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from urllib.parse import urlencode
 
-import pandas as pd
 import streamlit as st
 
 from monitoring import palette
@@ -75,30 +74,13 @@ def page(expression: str, range_name: str) -> None:
 
 def show(found: Sequence[Series]) -> None:
     """The chart, the newest values, and a file of all samples."""
-    shared = shared_labels([each.labels for each in found])
-    ranked = sorted(found, key=lambda each: name_of(each.labels, shared))
-    st.vega_lite_chart(frames.long(ranked[:DRAWN], lambda labels: name_of(labels, shared)), figures.lines("value", height=320), key="chart")
+    name = frames.apart(found)
+    ranked = sorted(found, key=lambda each: name(each.labels))
+    st.vega_lite_chart(frames.long(ranked[:DRAWN], name), figures.lines("value", height=320), key="chart")
     if len(found) > DRAWN:
         st.caption(f"{DRAWN} of {len(found)} series are drawn; the table and the file have all.")
     st.dataframe([{**each.labels, "newest": each.last} for each in ranked], hide_index=True, key="table")
-    st.download_button("CSV", data=lambda: csv_of(ranked), file_name="query.csv", mime="text/csv")
-
-
-def shared_labels(labels: Sequence[Mapping[str, str]]) -> frozenset[str]:
-    """The labels that say the same of all series, and so tell none from another."""
-    return frozenset(name for name in labels[0] if len(labels) > 1 and len({each.get(name) for each in labels}) == 1)
-
-
-def name_of(labels: Mapping[str, str], shared: frozenset[str]) -> str:
-    """What tells a series from the others."""
-    own = [f"{label}={value}" if label != "__name__" else value for label, value in labels.items() if label not in shared]
-    return ", ".join(own) or "value"
-
-
-def csv_of(found: Sequence[Series]) -> str:
-    """A row a sample: time in UTC, every label, the value as it came."""
-    rows = [{"time": pd.Timestamp(at, unit="s", tz="UTC").isoformat(), **each.labels, "value": repr(value)} for each in found for at, value in each.points]
-    return str(pd.DataFrame(rows).to_csv(index=False))
+    st.download_button("CSV", data=lambda: frames.csv_of(ranked), file_name="query.csv", mime="text/csv")
 
 
 main()

@@ -11,7 +11,6 @@ from monitoring.streamlit import figures, frames, shown
 from monitoring.streamlit.client import Away, NotConnected
 from monitoring.streamlit.data import PORTFOLIO, desk
 from monitoring.streamlit.kept import Answer
-from monitoring.streamlit.series import Series
 
 #: What is compared with a limit, of the whole portfolio.
 LOSSES = {"drawdown": "Drawdown from the high-water mark", "daily_loss": "Loss since the start of the UTC day"}
@@ -106,10 +105,9 @@ def show_history(verdicts: Answer, drawdown: Answer, risk: dict[str, Any]) -> No
     left, right = st.columns(2)
     left.subheader("Verdicts")
     right.subheader("Drawdown", help="of all pairs, from the high-water mark")
-    bands = bands_of(verdicts.value or ())
-    if bands:
-        frame = pd.DataFrame(bands, columns=["start", "end", "row", "what"])
-        left.vega_lite_chart(frame, figures.timeline(tuple(palette.VERDICTS.items()), 110 + 36 * frame["row"].nunique()), key="verdicts over time")
+    bands = frames.bands(verdicts.value or (), VERDICTS)
+    if len(bands):
+        left.vega_lite_chart(bands, figures.timeline(tuple(palette.VERDICTS.items()), 110 + 36 * bands["row"].nunique()), key="verdicts over time")
     elif verdicts.value is not None:
         left.caption("No verdict in this range yet: each comes with a bar close.")
     lost = frames.long(drawdown.value or (), frames.called("drawdown"), 100)
@@ -118,19 +116,6 @@ def show_history(verdicts: Answer, drawdown: Answer, risk: dict[str, Any]) -> No
         frame = pd.concat([lost, pd.DataFrame(edges, columns=[*frames.COLUMNS])], ignore_index=True)
         colours = (("drawdown", palette.SIGNAL), (_LIMIT, palette.LIMIT))
         right.vega_lite_chart(frame, figures.lines("%", colours=colours, zero=True, digits=",.3f"), key="drawdown")
-
-
-def bands_of(verdicts: list[Series] | tuple[Series, ...]) -> list[tuple[float, float, str, str]]:
-    """Stretches of one verdict each: from, to (milliseconds), pair, verdict."""
-    made = []
-    for each in verdicts:
-        begun_s, was = None, -1
-        for at_s, value in [*each.points, (each.points[-1][0], -1.0)] if each.points else ():
-            if value != was:
-                if begun_s is not None and 0 <= was < len(VERDICTS):
-                    made.append((begun_s * 1e3, at_s * 1e3, each.labels["pair"], VERDICTS[was]))
-                begun_s, was = at_s, int(value)
-    return made
 
 
 def show_commands(commands: list[dict[str, Any]]) -> None:

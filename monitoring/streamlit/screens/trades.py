@@ -1,55 +1,21 @@
 """The page "Trades": every round trip with its decisions, fills, slippage and fees, and the newest fills."""
 
-import csv
-import io
 from collections.abc import Sequence
 from decimal import Decimal
-from typing import Any, NamedTuple
+from typing import Any
 
 import streamlit as st
 
 from common.market import NANOSECONDS
 from monitoring.streamlit import shown
 from monitoring.streamlit.data import desk
+from monitoring.streamlit.trips import ALL, RESULTS, Choice, Trip, csv_of
 
 #: Round trips on the page.
 SHOWN = (50, 100, 200)
 FILLS_SHOWN = 20
-ALL = "all"
-RESULTS = (ALL, "gains", "losses")
-#: Exact amounts, as the ledger has them.
-_CSV = (
-    *("id", "pair", "direction", "action", "opened_seq", "seq", "opened_bar", "bar", "event_time_ns"),
-    *("gross_usd", "fees_usd", "funding_usd", "net_usd", "slippage_usd", "unhedged_usd_seconds"),
-)
 _MONEY = ("net", "gross", "fees", "slippage", "funding")
 _SLIPPAGE = "won against the middle of the book at the decision; a cost is negative"
-
-Trip = dict[str, Any]
-
-
-class Choice(NamedTuple):
-    """Which round trips are wanted."""
-
-    pair: str
-    direction: str
-    closed: str
-    result: str
-
-    @property
-    def asked(self) -> str:
-        """The pair as execution is asked for it, which chooses by pair alone."""
-        return "" if self.pair == ALL else self.pair
-
-    def takes(self, trip: Trip) -> bool:
-        """Whether a round trip is wanted."""
-        net = Decimal(trip["net_usd"])
-        return (
-            self.pair in {ALL, trip["pair"]}
-            and self.direction in {ALL, trip["direction"]}
-            and self.closed in {ALL, trip["action"]}
-            and (self.result == ALL or (net > 0) is (self.result == "gains"))
-        )
 
 
 @st.fragment(run_every=shown.TRADES_REFRESH_S)
@@ -135,15 +101,6 @@ def show_fills(title: str, fills: Sequence[dict[str, Any]], key: str) -> None:
     st.dataframe([_fill_row(fill) for fill in fills], hide_index=True, column_config=columns, key=key)
 
 
-def everything(choice: Choice) -> str:
-    """All round trips of the ledger that are wanted, as CSV with exact amounts; raises Away."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, _CSV, extrasaction="ignore", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(trip for trip in desk().all_round_trips(choice.asked) if choice.takes(trip))
-    return text.getvalue()
-
-
 def _row(trip: Trip) -> dict[str, Any]:
     opened_ns = trip["entry"]["event_time_ns"] if trip["entry"] else None
     return {
@@ -198,7 +155,11 @@ chosen = Choice(
 )
 newest = places[4].selectbox("Newest", SHOWN, key="newest")
 places[5].download_button(
-    "CSV", data=lambda: everything(chosen), file_name="round-trips.csv", mime="text/csv", help="all of the ledger that pass the filters, exact"
+    "CSV",
+    data=lambda: csv_of(trip for trip in desk().all_round_trips(chosen.asked) if chosen.takes(trip)),
+    file_name="round-trips.csv",
+    mime="text/csv",
+    help="all of the ledger that pass the filters, exact",
 )
 with shown.loading():
     page(chosen, newest)

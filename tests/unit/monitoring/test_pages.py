@@ -1,5 +1,7 @@
 """Every page over HTTP servers that answer what the services' own code says: with data, and without."""
 
+import csv
+import io
 from decimal import Decimal
 from pathlib import Path
 
@@ -11,6 +13,7 @@ from common.messages import Action, CommandKind, Decision, Fill, RoundTrip
 from monitoring import palette
 from monitoring.streamlit import client, data
 from monitoring.streamlit.data import SERVICES
+from monitoring.streamlit.trips import ALL, Choice, csv_of
 from services.execution import views
 from services.risk_manager.rules import RULES
 from tests.repo.tree import ROOT
@@ -115,8 +118,16 @@ def test_the_file_of_trades_has_the_whole_ledger(played: Stage, monkeypatch: pyt
     pages = [{"round_trips": [{**trip, "id": number}], "next": number - 1} for number in (3, 2, 1)]
     monkeypatch.setattr(client.Client, "get", lambda _self, _path, **query: pages[{0: 0, 2: 1, 1: 2}[query["before"]]])
     asked = data.desk()
-    assert [(each["id"], each["net_usd"]) for each in asked.all_round_trips(PAIR)] == [(number, trip["net_usd"]) for number in (3, 2, 1)]
+    rows = list(csv.DictReader(io.StringIO(csv_of(asked.all_round_trips(PAIR)))))
+    assert [(row["id"], row["net_usd"]) for row in rows] == [(str(number), trip["net_usd"]) for number in (3, 2, 1)]
     assert not asked._kept._answers
+
+
+@pytest.mark.parametrize(("net_usd", "result", "taken"), [("1", "gains", True), ("0", "gains", False), ("0", "losses", True), ("-1", "all", True)])
+def test_a_result_is_a_gain_only_above_nothing(net_usd: str, result: str, taken: bool) -> None:
+    """What made nothing has cost its risk."""
+    trip = {"pair": PAIR, "direction": "ENTER_LONG", "action": "EXIT", "net_usd": net_usd}
+    assert Choice(ALL, ALL, ALL, result).takes(trip) is taken
 
 
 @pytest.mark.usefixtures("played")

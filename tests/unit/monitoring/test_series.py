@@ -8,7 +8,7 @@ import pytest
 from monitoring.streamlit import figures
 from monitoring.streamlit.client import Away, Client, Odd
 from monitoring.streamlit.direct import KEPT_SAMPLES, Direct
-from monitoring.streamlit.frames import band_frame, by_label, change_frame, drawdown_frame, long, summed, z_frame
+from monitoring.streamlit.frames import apart, band_frame, bands, by_label, change_frame, csv_of, drawdown_frame, long, summed, z_frame
 from monitoring.streamlit.kept import KEPT_S, Kept
 from monitoring.streamlit.series import QueryRefused, Selector, Series, Span, events, rates, samples_of, total
 
@@ -105,6 +105,27 @@ def test_marks_claim_no_z() -> None:
     assert found == {("z", 0.0): 1.0, ("z", 5000.0): 2.5, ("+entry", 0.0): 2.0, ("-entry", 0.0): -2.0}
     points = next(layer for layer in figures.z(height=280)["layer"] if layer["mark"]["type"] == "point")
     assert points["encoding"]["y"] == {"value": 272}
+
+
+def test_bands_last_until_the_number_changes() -> None:
+    """A number that stands for no word ends one, and the last one lasts until the last sample."""
+    found = bands([Series({"pair": "A"}, [(0, 0), (1, 0), (2, 1), (3, 9), (4, 1), (6, 1)]), Series({"pair": "B"}, [])], ("fine", "bad"))
+    assert [tuple(row) for row in found.itertuples(index=False)] == [(0, 2000, "A", "fine"), (2000, 3000, "A", "bad"), (4000, 6000, "A", "bad")]
+
+
+def test_series_are_named_by_what_tells_them_apart() -> None:
+    """What all of them say tells none from another; one alone has its whole name."""
+    labels = {"__name__": "z", "pair": "A", "job": "s"}
+    both = [Series(labels, []), Series({**labels, "pair": "B"}, [])]
+    assert [apart(both)(each.labels) for each in both] == ["pair=A", "pair=B"]
+    assert apart(both[:1])(labels) == "z, pair=A, job=s"
+    assert apart([Series({}, [])])({}) == "value"
+
+
+def test_a_file_of_samples_has_all_of_them_as_they_came() -> None:
+    """Time in UTC, every label of any series, no digit lost."""
+    text = csv_of([Series({"pair": "A"}, [(1.5, 0.1)]), Series({"leg": "x"}, [(2, 1e-9)])])
+    assert text == "time,pair,value,leg\n1970-01-01T00:00:01.500000+00:00,A,0.1,\n1970-01-01T00:00:02+00:00,,1e-09,x\n"
 
 
 def test_thresholds_that_are_not_there_yet_are_not_drawn() -> None:
