@@ -5,23 +5,21 @@ Plays the shipped klines with the demo's profile, waits until there is something
 
 import argparse
 import contextlib
-import json
 import os
 import signal
 import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from PIL import Image
 
 from common.errors import CryptoBotError
 from scripts.browser.chromium import browser
 from scripts.browser.tab import Tab
+from scripts.embedded.monitor import ask
 from scripts.embedded.options import ROOT
 from scripts.embedded.plan import DASHBOARD_PORT_OFFSET, SERVICES
 
@@ -38,8 +36,7 @@ _CHARTS = "document.querySelectorAll('[data-testid=stVegaLiteChart] canvas, [dat
 _LOADED = f"""document.querySelector('h1')?.innerText.toLowerCase() === '{{name}}' && document.body.innerText.includes('{{text}}')
   && !document.querySelector('[data-testid=stSkeleton]') && ('{{name}}' === 'trades' || {_CHARTS})"""
 BASE_PORT, ROUND_TRIPS, PATIENCE_S = 18_400, 12, 400.0
-#: Few colours, small files.
-COLOURS = 256
+STOP_S = 60.0
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -50,8 +47,8 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--base-port", type=int, default=BASE_PORT, help=f"of the run (default {BASE_PORT})")
     asked = parser.parse_args(arguments)
     try:
-        with playing(asked.base_port, asked.speed), browser() as opened, opened.tab() as tab:
-            wait_for_trades(asked.base_port)
+        with playing(asked.base_port, asked.speed) as demo, browser() as opened, opened.tab() as tab:
+            wait_for_trades(demo, asked.base_port)
             take_all(tab, f"http://127.0.0.1:{asked.base_port + DASHBOARD_PORT_OFFSET}", asked.folder)
     except CryptoBotError as error:
         sys.stderr.write(f"screenshots: {error}\n")
@@ -75,39 +72,45 @@ def take_all(tab: Tab, address: str, folder: Path) -> None:
         open_page(tab, address, name, dark=dark)
         target = folder / f"{name}{'-dark' if dark else ''}.png"
         tab.picture(target, whole="[data-testid=stMain]")
+        # Its colours mean something, so none of them is left out.
         with Image.open(target) as full:
-            full.convert("RGB").quantize(COLOURS).save(target, optimize=True)
+            full.convert("RGB").save(target, optimize=True)
         sys.stdout.write(f"{target} {target.stat().st_size // 1024} KB\n")
 
 
 @contextlib.contextmanager
-def playing(base_port: int, speed: str) -> Iterator[None]:
+def playing(base_port: int, speed: str) -> Iterator[subprocess.Popen[bytes]]:
     """The shipped klines over and over, with pages."""
     with tempfile.TemporaryDirectory(prefix="crypto-bot-pictures-") as folder:
         environment = {**os.environ, "TRADING_PROFILE": "demo", "DEMO_FOLDER": folder}
         command = [sys.executable, "-m", "scripts.embedded", "--ui", "--keep-going", "--speed", speed, "--base-port", str(base_port)]
         process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=sys.stderr)  # noqa: S603 - our own interpreter and modules
         try:
-            yield
+            yield process
         finally:
-            process.send_signal(signal.SIGINT)
-            process.wait(60)
+            stop(process)
 
 
-def wait_for_trades(base_port: int) -> None:
-    """Until there is something to see; raises CryptoBotError when that takes too long."""
-    deadline = time.monotonic() + PATIENCE_S
+def stop(process: subprocess.Popen[bytes]) -> None:
+    """Have the demo end its processes; kill it when it does not."""
+    process.send_signal(signal.SIGINT)
+    try:
+        process.wait(STOP_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def wait_for_trades(demo: subprocess.Popen[bytes], base_port: int) -> None:
+    """Until there is something to see; raises CryptoBotError when that takes too long or the demo ends."""
+    port, deadline = base_port + SERVICES["execution-service"][1], time.monotonic() + PATIENCE_S
     while time.monotonic() < deadline:
-        with contextlib.suppress(OSError):
-            if len(_ask(base_port, f"/round-trips?limit={ROUND_TRIPS}")["round_trips"]) == ROUND_TRIPS:
-                return
+        if len(ask(port, f"/round-trips?limit={ROUND_TRIPS}")[1].get("round_trips", ())) == ROUND_TRIPS:
+            return
+        if demo.poll() is not None:
+            raise CryptoBotError(f"the demo has ended with status {demo.returncode}: what it says above tells why")
         time.sleep(1)
     raise CryptoBotError(f"there were no {ROUND_TRIPS} round trips within {PATIENCE_S:.0f} s")
-
-
-def _ask(base_port: int, path: str) -> Any:
-    with urllib.request.urlopen(f"http://127.0.0.1:{base_port + SERVICES['execution-service'][1]}{path}", timeout=5) as answer:
-        return json.load(answer)
 
 
 if __name__ == "__main__":
