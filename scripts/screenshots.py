@@ -36,7 +36,7 @@ _CHARTS = "document.querySelectorAll('[data-testid=stVegaLiteChart] canvas, [dat
 _LOADED = f"""document.querySelector('h1')?.innerText.toLowerCase() === '{{name}}' && document.body.innerText.includes('{{text}}')
   && !document.querySelector('[data-testid=stSkeleton]') && ('{{name}}' === 'trades' || {_CHARTS})"""
 BASE_PORT, ROUND_TRIPS, PATIENCE_S = 18_400, 12, 400.0
-STOP_S = 60.0
+STOP_S, COLOURS = 60.0, 256
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -72,9 +72,9 @@ def take_all(tab: Tab, address: str, folder: Path) -> None:
         open_page(tab, address, name, dark=dark)
         target = folder / f"{name}{'-dark' if dark else ''}.png"
         tab.picture(target, whole="[data-testid=stMain]")
-        # Its colours mean something, so none of them is left out.
+        # Few colours make small files; these cover all that there are, however small what they mean is drawn.
         with Image.open(target) as full:
-            full.convert("RGB").save(target, optimize=True)
+            full.convert("RGB").quantize(COLOURS, method=Image.Quantize.MAXCOVERAGE, kmeans=1, dither=Image.Dither.NONE).save(target, optimize=True)
         sys.stdout.write(f"{target} {target.stat().st_size // 1024} KB\n")
 
 

@@ -61,7 +61,8 @@ def z(height: int = 280) -> Figure:
     measured = base.mark_line(strokeWidth=1.6, clip=True).transform_filter("datum.series == 'z'")
     levels = base.mark_line(strokeWidth=1.2, strokeDash=[5, 4], interpolate="step-after", clip=True).transform_filter("test(/^[+-]/, datum.series)")
     seen = [alt.Tooltip("time:T", title="first seen", format=_SECONDS), alt.Tooltip("series:N", title="decision")]
-    points = alt.Chart().mark_point(size=110, filled=True, opacity=1).encode(_time(), colour, shape, y=alt.value(height - _MARGIN), tooltip=seen)
+    foot = alt.value(alt.expr(f"height - {_MARGIN}"))
+    points = alt.Chart().mark_point(size=110, filled=True, opacity=1).encode(_time(), colour, shape, y=foot, tooltip=seen)
     marks = points.transform_filter(alt.FieldOneOfPredicate("series", [*_Z_MARKS]))
     return _done(alt.layer(levels, measured, marks), height)
 

@@ -103,8 +103,8 @@ def test_marks_claim_no_z() -> None:
     found: dict[Any, Any] = {(row.series, row.time): row.value for row in frame.itertuples()}
     assert math.isnan(found.pop(("enter short", 5000.0)))
     assert found == {("z", 0.0): 1.0, ("z", 5000.0): 2.5, ("+entry", 0.0): 2.0, ("-entry", 0.0): -2.0}
-    points = next(layer for layer in figures.z(height=280)["layer"] if layer["mark"]["type"] == "point")
-    assert points["encoding"]["y"] == {"value": 272}
+    points = next(layer for layer in figures.z()["layer"] if layer["mark"]["type"] == "point")
+    assert points["encoding"]["y"] == {"value": {"expr": "height - 8"}}
 
 
 def test_bands_last_until_the_number_changes() -> None:
