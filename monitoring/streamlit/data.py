@@ -106,8 +106,9 @@ class Desk:
         return self._kept.ask(client.address, "/health", lambda: client.get("/health", accepted=_WELL_OR_NOT))
 
     def info(self, service: str) -> Answer:
-        """Version, settings and activity."""
-        return self._get(self.clients[service], "/info")
+        """Version, settings and activity; execution's of the active replica, which alone has measured anything."""
+        client = self.clients[service]
+        return self._now("/info") if client is self.execution else self._get(client, "/info")
 
     # --- series ---
 

@@ -1,5 +1,6 @@
 """Every page with a source that is away, slow, strange or not there: what it says, and what it goes on showing."""
 
+import itertools
 import re
 from decimal import Decimal
 
@@ -10,7 +11,7 @@ from monitoring.streamlit.app import PAGES
 from monitoring.streamlit.data import SERVICES
 from services.execution import views
 from tests.unit.monitoring.looks import Show, charts, said
-from tests.unit.monitoring.stage import PROMETHEUS, Stage
+from tests.unit.monitoring.stage import PROMETHEUS, Stage, info
 
 
 @pytest.mark.parametrize("name", ["overview", "pair", "trades", "system"])
@@ -93,6 +94,13 @@ def test_figures_are_those_of_the_active_replica(played: Stage, show: Show) -> N
     played.execution.answers["/pnl"] = standby
     (warning,) = page.run().warning
     assert "one that is standby: figures are those of the ledger, of 2001-09-09 01:46:40" in warning.value
+
+
+def test_latencies_are_those_of_the_active_replica(played: Stage, show: Show) -> None:
+    """A standby has measured none."""
+    turns = itertools.cycle([{**info(), "role": "standby", "details": {}}, {**info(), "role": "active"}])
+    played.execution.answers["/info"] = lambda _body: next(turns)
+    assert show("system").metric[0].value == "1.25 ms"
 
 
 @pytest.mark.usefixtures("played")

@@ -5,7 +5,6 @@ import io
 from decimal import Decimal
 from pathlib import Path
 
-import pyarrow as pa
 import pytest
 
 from common.costs import to_cents
@@ -18,7 +17,7 @@ from services.execution import views
 from services.risk_manager.rules import RULES
 from tests.repo.tree import ROOT
 from tests.unit.execution.builders import PAIR, Desk
-from tests.unit.monitoring.looks import Show, charts, said, tables
+from tests.unit.monitoring.looks import Show, charts, drawn, said, tables
 from tests.unit.monitoring.stage import PROMETHEUS, Stage, bars, health, judge
 from tests.unit.risk_manager import builders as risk_builders
 
@@ -47,8 +46,7 @@ def test_overview_shows_the_whole_ledger(played: Stage, show: Show) -> None:
     page.button_group[0].set_value("whole ledger").run()
     assert not page.exception
     told = played.execution.answers["/equity"]["equity"]
-    drawn = page.get("vega_lite_chart")[0].proto.data.data
-    equities = pa.ipc.open_stream(drawn).read_all().to_pydict()
+    equities = drawn(page)
     assert equities["value"] == [float(to_cents(Decimal(each["equity_usd"]))) for each in told]
     assert equities["time"] == [each["event_time_ns"] / 1e6 for each in told]
 
@@ -64,6 +62,8 @@ def test_pair_names_the_gate_that_blocks(show: Show, desk: Desk) -> None:
     assert [row["gate"] for row in rows] == [gate["name"] for gate in explained["gates"]]
     assert [row["gate"] for row in rows if row["verdict"] == "BLOCKS"] == [explained["blocking_gate"]]
     assert charts(page) == 7
+    shown = drawn(page)
+    assert {name: value for name, value in zip(shown["series"], shown["value"], strict=True) if name in {"z", "+entry"}} == {"z": explained["z"], "+entry": 2.0}
 
 
 def test_pair_shows_whatever_execution_tells_of_a_gate(played: Stage, show: Show) -> None:
@@ -140,6 +140,8 @@ def test_risk_shows_limits_halts_and_commands(show: Show) -> None:
     ]
     assert "No halt is in force." in said(page)
     assert charts(page) == 2
+    assert {(what, row) for what, row in zip(drawn(page)["what"], drawn(page)["row"], strict=True)} == {("ACTIVE", PAIR)}
+    assert dict(zip(drawn(page, 1)["series"], drawn(page, 1)["value"], strict=True)) == {"drawdown": 2.0, "limit": 10.0}
     rules = next(table.value for table in page.dataframe if "rule" in table.value.columns)
     assert {"drawdown", "daily-loss", "changepoint"} <= set(rules["rule"])
     measured = {row["rule"]: (row["value"], row["limit"]) for row in rules.to_dict("records")}
@@ -178,6 +180,7 @@ def test_queries_answer_as_chart_and_table(show: Show) -> None:
     rows = tables(page)["__name__"]
     assert {row["threshold"]: row["newest"] for row in rows} == {"entry": 2.0, "exit": 0.5, "stop": 5.0}
     assert charts(page) == 1
+    assert dict(zip(drawn(page)["series"], drawn(page)["value"], strict=True)) == {"threshold=entry": 2.0, "threshold=exit": 0.5, "threshold=stop": 5.0}
     page.selectbox(key="example").set_value(page.selectbox(key="example").options[1]).run()
     assert page.text_area[0].value == page.query_params["query"] == "crypto_bot_threshold_z"
 
