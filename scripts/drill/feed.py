@@ -20,7 +20,7 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake
 from websockets.http11 import Request, Response
 
 from scripts.embedded.servers import HOST
-from services.ingestion.edge import SESSION_HEADER
+from services.ingestion.sockets import SESSION_HEADER
 
 _MAX_FRAME_BYTES = 16 * 1024 * 1024
 _START_S, _STOP_S = 10.0, 5.0

@@ -20,6 +20,7 @@ EDGES = (
     "services/*/routes.py",
     "services/*/diagnostics.py",
     "services/execution/ledger.py",
+    "services/ingestion/sockets.py",
     "services/risk_manager/store.py",
     "services/garch_volatility/worker.py",
     "services/exchange_simulator/store.py",
@@ -39,6 +40,7 @@ ALLOWED_HERE = {
     "common/settings.py": {"pathlib"},  # a secret may be in a file, a data folder must be writable
     "common/health.py": {"threading"},  # read by the HTTP server's thread
     "services/garch_volatility/arch_fit.py": {"arch", "numpy", "warnings"},  # a fit is a function of its request
+    "services/ingestion/frame_queue.py": {"asyncio"},  # both ends are of one loop
     "services/risk_manager/desk.py": {"concurrent", "queue"},  # hands requests from the HTTP server's threads to the turn
 }
 

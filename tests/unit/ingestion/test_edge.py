@@ -15,7 +15,7 @@ from websockets.http11 import Response
 from common.io.metrics import LogLine, RecordingObserver
 from common.settings import load
 from common.topics import TICKS
-from services.ingestion import edge
+from services.ingestion import sockets
 from services.ingestion.edge import WebSocketSource
 from services.ingestion.settings import IngestionSettings
 from services.ingestion.source import Channel, Frame
@@ -251,7 +251,7 @@ def test_short_connections_are_spaced_out(exchange: Exchange) -> None:
 
 def test_broken_rule_is_waited_out(exchange: Exchange, monkeypatch: pytest.MonkeyPatch) -> None:
     """After close code 1008 no channel is opened before the exchange's penalty is over."""
-    monkeypatch.setattr(edge, "_POLICY_PENALTY_S", 1.0)
+    monkeypatch.setattr(sockets, "_POLICY_PENALTY_S", 1.0)
     with opened(exchange):
         exchange.connection("public")
         began = time.monotonic()
@@ -263,7 +263,7 @@ def test_broken_rule_is_waited_out(exchange: Exchange, monkeypatch: pytest.Monke
 
 def test_connection_that_lasted_is_replaced_at_once(exchange: Exchange, monkeypatch: pytest.MonkeyPatch) -> None:
     """Only short connections are waited for: losing one that has lasted costs no data for a wait."""
-    monkeypatch.setattr(edge, "_LASTED_S", -1.0)
+    monkeypatch.setattr(sockets, "_LASTED_S", -1.0)
     monkeypatch.setattr(Backoff, "next_s", lambda _self, _chance: 60.0)
     with opened(exchange, FEED="live"):
         exchange.close("public")
@@ -272,7 +272,7 @@ def test_connection_that_lasted_is_replaced_at_once(exchange: Exchange, monkeypa
 
 def test_rotation_respects_a_ban(exchange: Exchange, monkeypatch: pytest.MonkeyPatch) -> None:
     """A refused rotation is tried again no earlier than the exchange says, while the old connection goes on."""
-    monkeypatch.setattr(edge, "_RETRY_ROTATION_S", 0.05)
+    monkeypatch.setattr(sockets, "_RETRY_ROTATION_S", 0.05)
     with opened(exchange, BINANCE_MARKET="spot", ROTATE_AFTER_HOURS="0.0001") as source:
         exchange.connection("")
         exchange.refusals, exchange.refusal_headers = [HTTPStatus.IM_A_TEAPOT], {"Retry-After": "1"}
