@@ -209,6 +209,7 @@ class Process:
     def _exposition(self, measure: Callable[[Observer], None] | None, transport: Transport) -> bytes:
         """All metrics; what costs something to know is measured only now that somebody asks."""
         free, size = machine.disk_bytes(Path(self._settings.data_dir))
+        self._observer.gauge("crypto_bot_memory_used_bytes", machine.memory_used_bytes())
         self._observer.gauge("crypto_bot_disk_free_bytes", free)
         self._observer.gauge("crypto_bot_disk_size_bytes", size)
         self._observer.gauge("crypto_bot_producer_queue_ratio", transport.queue_fill())

@@ -4,6 +4,7 @@ CryptoBotError
 ├── ConfigurationError   stop at start, show every problem, exit status 2
 ├── InvalidRecord        dead-letter the record, go on
 ├── TransportError       the broker is away: wait and try again
+│   ├── ExchangeAway     the exchange's REST is: likewise
 │   └── DeliveryFailed   end the process without a snapshot: its restart replays
 ├── Disconnected         end the process without a snapshot: only a restart connects again
 ├── LeaseLost            end the process without a snapshot: another writes in its place, its restart waits
@@ -36,6 +37,10 @@ class InvalidRecord(CryptoBotError):
 
 class TransportError(CryptoBotError):
     """The transport cannot be reached or refuses; trying again may help."""
+
+
+class ExchangeAway(TransportError):
+    """The exchange's REST does not answer, or not as it should; trying again may help."""
 
 
 class DeliveryFailed(TransportError):

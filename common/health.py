@@ -55,8 +55,9 @@ class Pulse:
         self.beat_s = now_s
         #: Begin of the turn in hand; None between turns.
         self.turn_began_s: float | None = None
-        #: What cannot be reached, broker or exchange, and why; empty while all can.
+        #: Why the broker, or the exchange, cannot be reached; empty while it can.
         self.transport_problem = ""
+        self.exchange_problem = ""
         self._lock = threading.Lock()
 
     def advance(self, phase: Phase) -> None:
@@ -142,10 +143,10 @@ class HealthMonitor:
     def report(self) -> Report:
         """Everything that is known now; never blocks."""
         health = self._ask()
-        unreached = self._pulse.transport_problem or self._transport_problem()
         checks = {
             "loop": self._loop(),
-            "transport": Check(not unreached, unreached or "reached", unreached),
+            "transport": _reach(self._pulse.transport_problem or self._transport_problem()),
+            "exchange": _reach(self._pulse.exchange_problem),
             "phase": self._phase(),
             "service": Check(health.ready, health.role, health.reason or "not ready"),
             "dead-letters": self._dead_letters(),
@@ -191,3 +192,7 @@ class HealthMonitor:
         waiting_s = 0.0 if since_s is None else self._monotonic() - since_s
         problem = f"inputs move, outputs do not: none for {waiting_s:.0f} s"
         return Check(waiting_s <= self._limits.progress_within_s, f"{waiting_s:.1f} s of inputs without output", problem)
+
+
+def _reach(problem: str) -> Check:
+    return Check(not problem, problem or "reached", problem)

@@ -235,7 +235,7 @@ class Thresholds(Message, frozen=True, tag="thresholds"):
     ] = None
     forecast_variance: Annotated[float, _doc("h: variance of the next bar's innovation beyond x'Px, log price squared")] = 0.0
     volatility_model: VolatilityModel = VolatilityModel.NONE
-    model_age_bars: Annotated[int, _whole("bars since the fit in use took effect; 0 without a fit")] = 0
+    model_age_bars: Annotated[int, _whole("bars since a fit was last put to use, given up or not; 0 before the first")] = 0
     entry_z: Annotated[float, _doc("enter at |z| of at least this")] = 0.0
     exit_z: Annotated[float, _doc("leave at |z| of at most this")] = 0.0
     stop_z: Annotated[float, _doc("stop at |z| of at least this, in units frozen at entry")] = 0.0

@@ -3,6 +3,7 @@
 The declarations are the catalogue: registration, `docs/metrics.md`, the alerts' tests and the first zeros all come from it.
 """
 
+import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -47,6 +48,8 @@ class Metric:
     buckets: tuple[float, ...] = STEP_BUCKETS
     #: The values that a label takes, where they are known beforehand. Of pairs and symbols the settings tell them.
     values: Mapping[str, Collection[str]] = field(default_factory=dict)
+    #: What a gauge without labels says before it is first set; NaN where 0 would be a statement.
+    starts_at: float = 0.0
 
     @property
     def unit(self) -> str:
@@ -108,8 +111,14 @@ COMMON_METRICS = (
     ),
     Metric(PROBLEMS_LOGGED, MetricKind.COUNTER, "log lines of the levels that report a problem", ("level",), values={"level": PROBLEM_LEVELS}),
     Metric("crypto_bot_ready", MetricKind.GAUGE, "1 while the service is ready"),
-    Metric("crypto_bot_check_passed", MetricKind.GAUGE, "1 while a check of /health passes; `transport` is the way to the broker", ("check",)),
-    Metric("crypto_bot_registry_up", MetricKind.GAUGE, "1 while Redis answers"),
+    Metric(
+        "crypto_bot_check_passed",
+        MetricKind.GAUGE,
+        "1 while a check of /health passes; `transport` is the way to Kafka, `exchange` that to the exchange's REST",
+        ("check",),
+    ),
+    Metric("crypto_bot_registry_up", MetricKind.GAUGE, "1 while Redis answers; NaN where there is none (REDIS_URL is empty)", starts_at=math.nan),
+    Metric("crypto_bot_memory_used_bytes", MetricKind.GAUGE, "resident memory of the process and of those that it has started"),
     Metric("crypto_bot_memory_limit_bytes", MetricKind.GAUGE, "memory that the process may take: its container's limit, else the machine's memory"),
     Metric(
         "crypto_bot_cpu_limit_cores", MetricKind.GAUGE, "processor time that the process may take a second: its container's limit, else the machine's cores"

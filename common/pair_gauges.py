@@ -1,5 +1,6 @@
 """An observer that also shows parts of each pair's summary as gauges."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -7,7 +8,7 @@ from common.processor import Observer
 
 
 class PairGauges:
-    """Passes everything on; of `pair_state` it sets the gauges named in `gauges` (key of the summary to metric)."""
+    """Passes everything on; of `pair_state` it sets the gauges named in `gauges` (key of the summary to metric), to NaN where the summary says nothing."""
 
     def __init__(self, observer: Observer, gauges: Mapping[str, str]) -> None:
         self._gauges = gauges
@@ -21,6 +22,5 @@ class PairGauges:
     def pair_state(self, pair: str, state: Mapping[str, Any]) -> None:
         """Show the numbers and pass the state on."""
         for key, metric in self._gauges.items():
-            if key in state:
-                self._observer.gauge(metric, float(state[key]), pair=pair)
+            self._observer.gauge(metric, float(state.get(key, math.nan)), pair=pair)
         self._observer.pair_state(pair, state)

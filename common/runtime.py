@@ -9,7 +9,7 @@ import traceback
 from collections.abc import Callable
 from typing import Protocol
 
-from common.errors import ConfigurationError, DeliveryFailed, LeaseLost, TransportError
+from common.errors import ConfigurationError, DeliveryFailed, ExchangeAway, LeaseLost, TransportError
 from common.health import Limits, Phase, Pulse
 from common.processor import Observer, Service
 
@@ -178,13 +178,14 @@ class Runtime:
         self.pulse.turn_began_s = None
         if self._failures:
             self._failures = 0
-            self.pulse.transport_problem = ""
+            self.pulse.transport_problem = self.pulse.exchange_problem = ""
             self._observer.log("INFO", "reached again")
 
     def _back_off(self, error: TransportError) -> None:
         if not self._failures:
             self._observer.log("WARNING", "out of reach; trying again until it is back", error=str(error))
-        self.pulse.transport_problem = f"out of reach, trying again: {error}"
+        problem = f"out of reach, trying again: {error}"
+        self.pulse.transport_problem, self.pulse.exchange_problem = ("", problem) if isinstance(error, ExchangeAway) else (problem, "")
         self.pulse.beat_s = self._monotonic()
         self.pulse.turn_began_s = None
         delay_s = min(_BACKOFF_MOST_S, _BACKOFF_FIRST_S * 2 ** min(self._failures, 10))

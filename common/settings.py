@@ -122,7 +122,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         tuple[str, ...], setting("symbols, comma separated; the first is the hedge leg of the default pairs", "BTCUSDT,ETHUSDT", min_length=2)
     ] = ("BTCUSDT", "ETHUSDT")
     pairs: Annotated[tuple[str, ...], setting("pairs, dependent leg first, comma separated; default: each symbol against the first", "ETHUSDT-BTCUSDT")] = ()
-    bar_interval_seconds: Annotated[int, setting("length of a bar, seconds; 60 or a divisor of it", "60", ge=1, le=3600)] = 60
+    bar_interval_seconds: Annotated[int, setting("length of a bar, seconds; 60 or a divisor of it", "60", ge=1, le=60)] = 60
     max_leg_age_ms: Annotated[int, setting("oldest book of a leg that may be acted upon, ms", "2000", ge=1)] = 2000
     taker_fee_bps: Annotated[Decimal | None, setting("fee of a taker fill, bps of notional; default: 5 on futures, 10 on spot", "5", ge=0, le=100)] = None
     kafka_bootstrap_servers: Annotated[
@@ -171,6 +171,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         found += [f"PAIRS: {symbol} is not in SYMBOLS ({','.join(self.symbols)})" for symbol in sorted(named - set(self.symbols))]
         found += [f"SYMBOLS: {symbol!r} is not a symbol such as BTCUSDT" for symbol in self.symbols if not (symbol.isalnum() and symbol.isupper())]
         found += [f"{name}: {value!r} is named twice" for name, values in (("SYMBOLS", self.symbols), ("PAIRS", self.pairs)) for value in _repeated(values)]
+        if 60 % self.bar_interval_seconds:
+            found.append(f"BAR_INTERVAL_SECONDS={self.bar_interval_seconds}: bars must fill a minute, so that days begin with one; use 60 or a divisor of it")
         return found + self._security_problems()
 
     def _security_problems(self) -> list[str]:

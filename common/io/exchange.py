@@ -8,7 +8,7 @@ import requests
 from binance.client import Client
 from binance.exceptions import BinanceAPIException, BinanceRequestException
 
-from common.errors import ConfigurationError, InvalidRecord, TransportError
+from common.errors import ConfigurationError, ExchangeAway, InvalidRecord
 from common.processor import WallClock
 from common.rules import SymbolRules, parse_exchange_info
 from common.settings import Market
@@ -38,7 +38,7 @@ class ExchangeClient:
         try:
             found = parse_exchange_info(document, self._market, frozenset(symbols))
         except InvalidRecord as error:
-            raise TransportError(f"{self._url}: its exchangeInfo cannot be used ({error.detail}); check BINANCE_REST_URL and BINANCE_MARKET") from error
+            raise ExchangeAway(f"{self._url}: its exchangeInfo cannot be used ({error.detail}); check BINANCE_REST_URL and BINANCE_MARKET") from error
         known = [str(entry.get("symbol")) for entry in document["symbols"]]
         if problems := [self._unknown(symbol, known) for symbol in symbols if symbol not in found]:
             raise ConfigurationError(problems)
@@ -50,7 +50,7 @@ class ExchangeClient:
         try:
             return int(answer["serverTime"]) * 1_000_000
         except (KeyError, TypeError, ValueError) as error:
-            raise TransportError(f"{self._url}: its time answer has no serverTime; check BINANCE_REST_URL and BINANCE_MARKET") from error
+            raise ExchangeAway(f"{self._url}: its time answer has no serverTime; check BINANCE_REST_URL and BINANCE_MARKET") from error
 
     def clock_offset_ns(self, clock: WallClock) -> int:
         """By how much the exchange's clock is ahead of ours, taken at the midpoint of one request."""
@@ -66,11 +66,11 @@ class ExchangeClient:
         try:
             return request()
         except BinanceAPIException as error:
-            raise TransportError(f"{self._url} answered HTTP {error.status_code} (code {error.code}); check BINANCE_REST_URL and BINANCE_MARKET") from error
+            raise ExchangeAway(f"{self._url} answered HTTP {error.status_code} (code {error.code}); check BINANCE_REST_URL and BINANCE_MARKET") from error
         except BinanceRequestException as error:
-            raise TransportError(f"{self._url} does not answer as Binance does; check BINANCE_REST_URL") from error
+            raise ExchangeAway(f"{self._url} does not answer as Binance does; check BINANCE_REST_URL") from error
         except requests.RequestException as error:
-            raise TransportError(f"{self._url} cannot be reached ({type(error).__name__}); check BINANCE_REST_URL and the network") from error
+            raise ExchangeAway(f"{self._url} cannot be reached ({type(error).__name__}); check BINANCE_REST_URL and the network") from error
 
     def _unknown(self, symbol: str, known: Sequence[str]) -> str:
         close = difflib.get_close_matches(symbol, known, n=3) or sorted(known)[:3]

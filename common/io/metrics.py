@@ -56,7 +56,9 @@ class _Children(dict[tuple[Any, ...], Callable[[float], None]]):
         for name in self.families:
             metric = catalogue.metrics[name]
             if not metric.labels:
-                self[name,]
+                touched = self[name,]
+                if kind is MetricKind.GAUGE:
+                    touched(metric.starts_at)
             elif kind is not MetricKind.GAUGE:  # Zero would be a statement about a pair.
                 for labels in metric.known(known):
                     self[name, *labels]

@@ -19,10 +19,10 @@ _NOW = Row(
         stat("Down", "Targets that do not answer.", COUNT, 'count(up{job=~"$service"} == 0) or vector(0)', NONE_IS_GOOD),
         stat("Kafka now", "As the service sees it that sees it worst.", COUNT, 'min(crypto_bot_check_passed{check="transport"})', states=_ANSWERS),
         stat("Redis now", "As the service sees it that sees it worst.", COUNT, "min(crypto_bot_registry_up)", states=_ANSWERS),
-        stat("Most memory", "Of a service's limit.", RATIO, "max(instance:process_resident_memory:ratio)", ((None, palette.GOOD), (0.85, palette.CRITICAL))),
+        stat("Most memory", "Of a service's limit.", RATIO, "max(instance:crypto_bot_memory_used:ratio)", ((None, palette.GOOD), (0.85, palette.CRITICAL))),
         stat(
             "Most CPU",
-            "Of a service's limit, over 5 minutes.",
+            "Of a core, or of the container's limit below that, over 5 minutes.",
             RATIO,
             "max(instance:process_cpu:ratio_rate5m)",
             ((None, palette.GOOD), (0.9, palette.CRITICAL)),
@@ -47,7 +47,7 @@ _SERVICES = Row(
             "Whether each target answered the last scrape.",
             {"down": palette.CRITICAL, "up": palette.GOOD},
             Query('max by (job, instance) (up{job=~"$service"})', "{{job}} {{instance}}"),
-            alerts=("ServiceDown", "ServiceMissing"),
+            alerts=("ServiceDown", "ReplicaDown", "ServiceMissing"),
         ),
         timeline(
             "Ready",
@@ -94,16 +94,16 @@ _RESOURCES = Row(
     (
         lines(
             "Memory",
-            "Resident, as a share of the container's limit; at 100 % the process is killed.",
+            "Resident, with the process that fits are made in, as a share of the container's limit; at 100 % the process is killed.",
             RATIO,
-            _instance("instance:process_resident_memory:ratio"),
+            _instance("instance:crypto_bot_memory_used:ratio"),
             limits=((0.85, palette.CRITICAL),),
             minimum=0,
             alerts=("MemoryRunningOut",),
         ),
         lines(
             "CPU",
-            "As a share of the container's limit, over 5 minutes.",
+            "As a share of what its one thread can use: a core, or the container's limit below that; over 5 minutes.",
             RATIO,
             _instance("instance:process_cpu:ratio_rate5m"),
             limits=((0.9, palette.CRITICAL),),

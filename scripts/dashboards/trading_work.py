@@ -47,9 +47,9 @@ ORDERS = Row(
         ),
         lines(
             "Turnover",
-            "Notional of all fills, a second.",
+            "Notional of the fills that came.",
             USD,
-            Query('sum by (pair) (rate(crypto_bot_traded_usd_total{pair=~"$pair"}[$__rate_interval]))', "{{pair}}"),
+            Query('sum by (pair) (increase(crypto_bot_traded_usd_total{pair=~"$pair"}[$__rate_interval]))', "{{pair}}"),
             width=6,
         ),
         lines(
@@ -76,10 +76,10 @@ ORDERS = Row(
         ),
         lines(
             "Without a hedge",
-            "Notional without its hedge times event time: of the position at hand, its budget, and what closed positions added a second.",
+            "Notional without its hedge times event time: of the position at hand, its budget, and what closed positions added.",
             USD_SECONDS,
             Query('max by (pair) (crypto_bot_open_unhedged_usd_seconds{pair=~"$pair"})', "open {{pair}}"),
-            Query('sum by (pair) (rate(crypto_bot_unhedged_usd_seconds_total{pair=~"$pair"}[$__rate_interval]))', "closed, a second {{pair}}"),
+            Query('sum by (pair) (increase(crypto_bot_unhedged_usd_seconds_total{pair=~"$pair"}[$__rate_interval]))', "closed {{pair}}"),
             limit('min(crypto_bot_unhedged_budget_usd_seconds{pair=~"$pair"})', "budget"),
             width=6,
             minimum=0,

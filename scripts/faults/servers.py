@@ -30,7 +30,7 @@ class OwnBroker:
     def __init__(self, folder: Path) -> None:
         """Raises ConfigurationError where there is none to be had."""
         if not KAFKA_SCRIPT.exists():
-            raise ConfigurationError([f"no Kafka can be started here ({KAFKA_SCRIPT} is missing): name a running one with --bootstrap"])
+            raise ConfigurationError([f"no Kafka can be started here ({KAFKA_SCRIPT} is missing); a script that takes --bootstrap can use a running one"])
         self._folder = folder
         self.port = free_ports(2)
         self.bootstrap = f"{HOST}:{self.port}"

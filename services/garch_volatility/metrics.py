@@ -22,7 +22,7 @@ METRICS = (
         ("pair",),
     ),
     Metric("crypto_bot_garch_half_life_bars", MetricKind.GAUGE, "half-life of the innovation, bars; 0 when unknown", ("pair",)),
-    Metric("crypto_bot_garch_model_age_bars", MetricKind.GAUGE, "bars since the fit in use took effect; 0 without a fit", ("pair",)),
+    Metric("crypto_bot_garch_model_age_bars", MetricKind.GAUGE, "bars since a fit was last put to use, given up or not; 0 before the first", ("pair",)),
     Metric("crypto_bot_garch_fitted", MetricKind.GAUGE, "1 while a fitted GARCH model is in use, 0 while the fallback is", ("pair",)),
     Metric("crypto_bot_garch_fits_accepted", MetricKind.GAUGE, "fits accepted in the pair's history", ("pair",)),
     Metric("crypto_bot_garch_fits_refused", MetricKind.GAUGE, "fits refused or failed in the pair's history", ("pair",)),

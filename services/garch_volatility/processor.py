@@ -56,7 +56,7 @@ class GarchState(msgspec.Struct, frozen=True, kw_only=True):
     """What is known of a pair after its last input; -1 stands for nothing yet.
 
     `bar` is the last answered bar, `window` the newest innovations, oldest first, `requested_bar` that of the last fit asked
-    for, `fitted_bar` that at whose close the fit in use took effect, `fit_reason` why a fit was refused or given up,
+    for, `fitted_bar` that at whose close a fit was last put to use, `fit_reason` why a fit was refused or given up,
     `beta` and the spreads what a round trip's cost is made of.
     """
 
@@ -240,7 +240,7 @@ class GarchModel:
         phi = phi_of(state.moments.square, state.moments.product, min(state.moments.bars, self._parameters.window_bars))
         fallback = msgspec.structs.replace(ewma(phi), variance=volatility.variance, last_innovation=volatility.last_innovation)
         reason = f"EWMA, since no fit has been accepted for {_age(state)} bars; {state.fit_reason}"
-        return msgspec.structs.replace(state, volatility=fallback, fitted_bar=-1, fit_reason=reason)
+        return msgspec.structs.replace(state, volatility=fallback, fit_reason=reason)
 
     def _thresholds(self, state: GarchState, message: HedgeRatioClose, estimate: HedgeEstimate | None, standardised: float | None) -> Thresholds:
         close, volatility = message.close, state.volatility
@@ -282,7 +282,7 @@ class GarchModel:
 
 
 def _age(state: GarchState) -> int:
-    """Bars since the fit in use took effect; 0 without one."""
+    """Bars since a fit was last put to use, given up or not; 0 before the first."""
     return state.bar - state.fitted_bar if state.fitted_bar >= 0 else 0
 
 

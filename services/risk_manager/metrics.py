@@ -1,5 +1,7 @@
 """The metrics of risk-manager."""
 
+import math
+
 from common.messages import ChangepointAction, CommandKind, Verdict
 from common.metrics import COMMON_REFUSALS, Flow, Metric, MetricKind, catalogue
 from services.risk_manager.rules import RULES
@@ -30,11 +32,11 @@ METRICS = (
         ("pair", "rule"),
         values={"rule": _RULE_NAMES},
     ),
-    Metric("crypto_bot_risk_drawdown_ratio", MetricKind.GAUGE, "loss of all pairs since the high-water mark, a fraction of it"),
-    Metric("crypto_bot_risk_equity_usd", MetricKind.GAUGE, "equity of all pairs at the last closed bar, USD"),
-    Metric("crypto_bot_risk_high_water_mark_usd", MetricKind.GAUGE, "highest equity at a bar close, USD"),
-    Metric("crypto_bot_risk_gross_exposure_usd", MetricKind.GAUGE, "gross notional of all pairs at the last closed bar, USD"),
-    Metric("crypto_bot_risk_last_closed_bar", MetricKind.GAUGE, "number of the last closed bar"),
+    Metric("crypto_bot_risk_drawdown_ratio", MetricKind.GAUGE, "loss of all pairs since the high-water mark, a fraction of it", starts_at=math.nan),
+    Metric("crypto_bot_risk_equity_usd", MetricKind.GAUGE, "equity of all pairs at the last closed bar, USD", starts_at=math.nan),
+    Metric("crypto_bot_risk_high_water_mark_usd", MetricKind.GAUGE, "highest equity at a bar close, USD", starts_at=math.nan),
+    Metric("crypto_bot_risk_gross_exposure_usd", MetricKind.GAUGE, "gross notional of all pairs at the last closed bar, USD", starts_at=math.nan),
+    Metric("crypto_bot_risk_last_closed_bar", MetricKind.GAUGE, "number of the last closed bar", starts_at=math.nan),
     Metric("crypto_bot_risk_halts", MetricKind.GAUGE, "halts in force"),
     Metric("crypto_bot_risk_marks_missing_total", MetricKind.COUNTER, "marks that a bar was closed without", ("pair",)),
     Metric(

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from common.messages import RiskSignal, RuleResult, Verdict
 from common.processor import Observer
 from services.risk_manager.portfolio import Portfolio
-from services.risk_manager.rules import PAIR_RULES
+from services.risk_manager.rules import PAIR_RULES, loss_ratio
 from services.risk_manager.state import RiskState
 from services.risk_manager.views import last_signal
 from services.risk_manager.whiteness import Whiteness
@@ -40,12 +40,13 @@ class Reporter:
     def state(self, state: RiskState) -> None:
         """Set the gauges and cache each pair's last signal; once a second is enough."""
         observer, portfolio = self._observer, state.portfolio
-        observer.gauge("crypto_bot_risk_equity_usd", float(portfolio.equity_usd))
-        observer.gauge("crypto_bot_risk_high_water_mark_usd", float(portfolio.high_water_mark_usd))
-        observer.gauge("crypto_bot_risk_gross_exposure_usd", float(portfolio.gross_exposure_usd))
         observer.gauge("crypto_bot_risk_halts", len(portfolio.halts))
         if portfolio.closed:
             observer.gauge("crypto_bot_risk_last_closed_bar", portfolio.closed.bar)
+            observer.gauge("crypto_bot_risk_equity_usd", float(portfolio.equity_usd))
+            observer.gauge("crypto_bot_risk_high_water_mark_usd", float(portfolio.high_water_mark_usd))
+            observer.gauge("crypto_bot_risk_drawdown_ratio", float(loss_ratio(portfolio.high_water_mark_usd, portfolio.equity_usd)))
+            observer.gauge("crypto_bot_risk_gross_exposure_usd", float(portfolio.gross_exposure_usd))
         for memory in state.memories.values():
             if memory.signal:
                 self._signal(memory.signal)
@@ -67,8 +68,6 @@ class Reporter:
     def _rule(self, pair: str, result: RuleResult) -> None:
         self._observer.gauge("crypto_bot_risk_rule_value", result.value, pair=pair, rule=result.rule)
         self._observer.gauge("crypto_bot_risk_rule_limit", result.limit, pair=pair, rule=result.rule)
-        if result.rule == "drawdown":  # The portfolio's, so every pair's signal has the same.
-            self._observer.gauge("crypto_bot_risk_drawdown_ratio", result.value)
 
 
 def _report_halts(observer: Observer, before: Portfolio, after: Portfolio) -> None:

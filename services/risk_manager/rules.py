@@ -127,7 +127,7 @@ def model_status(_limits: Limits, evidence: Evidence) -> Finding:
 
 
 def model_age(limits: Limits, evidence: Evidence) -> Finding:
-    """Bars since the pair's volatility fit took effect."""
+    """Bars since a volatility fit of the pair was last put to use, given up or not; 0 before the first."""
     return Finding(evidence.model_age_bars, limits.max_model_age_bars, _reduce_only_if(evidence.model_age_bars > limits.max_model_age_bars))
 
 
@@ -175,11 +175,15 @@ def _result(rule: Rule, finding: Finding, halts: tuple[Halt, ...]) -> RuleResult
     return RuleResult(rule=rule.name, value=float(finding.value), limit=float(finding.limit), verdict=verdict)
 
 
-def _loss(reference_usd: Decimal, equity_usd: Decimal, limit: Decimal, verdict: Verdict) -> Finding:
+def loss_ratio(reference_usd: Decimal, equity_usd: Decimal) -> Decimal:
     """Measure a loss; a portfolio without positive capital to lose has lost it all, but one without any account yet has lost nothing."""
     if reference_usd == equity_usd == 0:
-        return Finding(0.0, float(limit), Verdict.ACTIVE)
-    lost = max((reference_usd - equity_usd) / reference_usd, Decimal(0)) if reference_usd > 0 else Decimal(1)
+        return Decimal(0)
+    return max((reference_usd - equity_usd) / reference_usd, Decimal(0)) if reference_usd > 0 else Decimal(1)
+
+
+def _loss(reference_usd: Decimal, equity_usd: Decimal, limit: Decimal, verdict: Verdict) -> Finding:
+    lost = loss_ratio(reference_usd, equity_usd)
     return Finding(float(lost), float(limit), verdict if lost >= limit else Verdict.ACTIVE)
 
 

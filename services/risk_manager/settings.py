@@ -19,7 +19,7 @@ class RiskSettings(Settings, frozen=True, kw_only=True):
     max_gross_exposure_usd: Annotated[Decimal, setting("gross notional of all pairs together, USD", "50000", gt=0)] = Decimal(50000)
     max_position_size: Annotated[Decimal, setting("gross notional of one pair, USD", "10000", gt=0)] = Decimal(10000)
     max_orders_per_minute: Annotated[int, setting("orders of all pairs together within a minute", "60", ge=1)] = 60
-    max_model_age_bars: Annotated[int, setting("bars since the volatility fit in use took effect", "1000", ge=1)] = 1000
+    max_model_age_bars: Annotated[int, setting("bars since a volatility fit was last put to use, after which the pair only reduces", "1000", ge=1)] = 1000
     changepoint_expected_run_bars: Annotated[float, setting("expected bars between two changes of regime", "1000", gt=1, le=1e9)] = 1000.0
     changepoint_window_bars: Annotated[int, setting("a change within this many bars counts as recent", "50", ge=1, le=1000)] = 50
     changepoint_alarm_mass: Annotated[float, setting("probability of a recent change above which a pair only reduces", "0.9", gt=0.2, lt=1)] = 0.9

@@ -41,6 +41,8 @@ def seen(job: str, **labels: str) -> dict[str, str]:
 
 
 _MISSING = {f'up{{job="{job}",instance="{job}"}}': "1x60" for job in JOBS if job != RISK}
+_LETTERS = of(KALMAN, "crypto_bot_dead_letters_total", source="ticks", reason="undecodable")
+_ANOTHER_UP = f'up{{job="{EXECUTION}",instance="10.0.0.8:80"}}'
 _RULE_LABELS = {"pair": PAIR, "rule": "model-age"}
 
 
@@ -59,17 +61,40 @@ def _both(cause: Mapping[str, str], near: Mapping[str, str]) -> dict[str, Values
 
 def _read(bad_per_thousand: tuple[float, float], length: int) -> dict[str, Values]:
     """A thousand records a step, of which so many are set aside."""
-    letters = of(KALMAN, "crypto_bot_dead_letters_total", source="ticks", reason="undecodable")
     cause, near = bad_per_thousand
     return {
         of(KALMAN, "crypto_bot_records_consumed_total", topic="ticks"): f"0+1000x{length}",
-        letters: (f"0+{cause:g}x{length}", f"0+{near:g}x{length}"),
+        _LETTERS: (f"0+{cause:g}x{length}", f"0+{near:g}x{length}"),
+    }
+
+
+def _books(equity: Values, exposure: Values) -> dict[str, Values]:
+    """A pair that began with 50,000 USD and has won 100 since."""
+    return {
+        of(EXECUTION, "crypto_bot_pnl_usd", pair=PAIR, part="realised"): "120x60",
+        of(EXECUTION, "crypto_bot_pnl_usd", pair=PAIR, part="fees"): "-20x60",
+        of(EXECUTION, "crypto_bot_starting_equity_usd", pair=PAIR): "50000x60",
+        of(EXECUTION, "crypto_bot_equity_usd", pair=PAIR): equity,
+        of(EXECUTION, "crypto_bot_gross_exposure_usd", pair=PAIR): exposure,
     }
 
 
 META = (
     Case("Watchdog", {}, 1, {}, "Fires always. Whoever stops hearing it knows that alerts are lost on their way."),
-    Case("ServiceDown", {of(EXECUTION, "up"): ("1x3 0x20", "1x3 0x1 1x20")}, 3, seen(EXECUTION), "10.0.0.7:80 of execution-service has not answered for 30 s."),
+    Case(
+        "ServiceDown",
+        {of(EXECUTION, "up"): ("1x3 0x20", "1x3 0x1 1x20")},
+        3,
+        seen(EXECUTION),
+        "10.0.0.7:80 of execution-service has not answered for 30 s, and no other replica does.",
+    ),
+    Case(
+        "ReplicaDown",
+        {of(EXECUTION, "up"): "1x3 0x20", _ANOTHER_UP: ("1x20", "0x20")},
+        3,
+        seen(EXECUTION),
+        "10.0.0.7:80 of execution-service has not answered for 30 s; another replica does.",
+    ),
     Case(
         "ServiceMissing",
         {**_MISSING, f'up{{job="{RISK}",instance="a"}}': ("1x2 stale", "1x60")},
@@ -130,7 +155,7 @@ KAFKA = (
         {of(EXECUTION, "crypto_bot_check_passed", check="transport"): ("1x4 0x20", "1x4 0x0 1x20"), of(RISK, "crypto_bot_check_passed", check="loop"): "0x40"},
         3,
         {},
-        "1 services have had nothing acknowledged for seconds; no new exposure is taken until Kafka is back.",
+        "1 replicas have had nothing acknowledged for seconds; no new exposure is taken until Kafka is back.",
     ),
     Case(
         "ConsumerLagging",
@@ -203,7 +228,7 @@ SERVICES = (
     ),
     Case(
         "MemoryRunningOut",
-        {of(RISK, "process_resident_memory_bytes"): ("90x40", "80x40"), of(RISK, "crypto_bot_memory_limit_bytes"): "100x40"},
+        {of(RISK, "crypto_bot_memory_used_bytes"): ("90x40", "80x40"), of(RISK, "crypto_bot_memory_limit_bytes"): "100x40"},
         8,
         seen(RISK),
         "10.0.0.7:80 has taken 90% of its memory; at 100 % it is killed.",
@@ -213,7 +238,7 @@ SERVICES = (
         {of(RISK, "process_cpu_seconds_total"): ("0+14.25x80", "0+12.75x80"), of(RISK, "crypto_bot_cpu_limit_cores"): "1x80"},
         18,
         seen(RISK),
-        "10.0.0.7:80 takes 95% of its processor time; what it does comes late.",
+        "10.0.0.7:80 takes 95% of the processor time that it can use, a core at most; what it does comes late.",
     ),
     Case(
         "DiskRunningOut",
@@ -234,10 +259,11 @@ SERVICES = (
         {
             of(RISK, "crypto_bot_problems_logged_total", level="ERROR"): ("0x8 1x20", "1x40"),
             of(RISK, "crypto_bot_problems_logged_total", level="WARNING"): "0+1x40",
+            of(RISK, "crypto_bot_problems_logged_total", level="CRITICAL"): "0x8 1x20",
         },
         4,
         {"job": RISK},
-        "1 lines of level ERROR or CRITICAL in 5 minutes.",
+        "1 lines of level ERROR in 5 minutes.",
     ),
     Case(
         "VersionsDiffer",
@@ -285,7 +311,7 @@ PIPELINE = (
     ),
     Case(
         "DeadLetters",
-        {of(KALMAN, "crypto_bot_dead_letters_total", source="ticks", reason="undecodable"): ("0x8 1x20", "1x40")},
+        {_LETTERS: ("0x8 1x20", "1x40")},
         4,
         {"job": KALMAN, "source": "ticks", "reason": "undecodable"},
         "1 from ticks in 5 minutes: undecodable. The topic dead-letters holds them.",
@@ -355,12 +381,12 @@ MODELS = (
     Case(
         "FitsRefused",
         {
-            of(GARCH, "crypto_bot_garch_fits_refused", pair=PAIR): "0x15 2x15 4x15 6x60",
-            of(GARCH, "crypto_bot_garch_fits_accepted", pair=PAIR): ("1x150", "1x30 2x90"),
+            of(GARCH, "crypto_bot_garch_fits_refused", pair=PAIR): "0x50 1x50 2x50 3x50",
+            of(GARCH, "crypto_bot_garch_fits_accepted", pair=PAIR): ("1x200", "1x120 2x80"),
         },
-        140,
+        380,
         {"pair": PAIR},
-        "6 fits of ETHUSDT-BTCUSDT were refused in two hours and none accepted.",
+        "3 fits of ETHUSDT-BTCUSDT were refused in six hours and none accepted.",
         long=True,
     ),
     Case(
@@ -474,13 +500,7 @@ TRADING = (
     ),
     Case(
         "PnlDoesNotClose",
-        {
-            of(EXECUTION, "crypto_bot_pnl_usd", pair=PAIR, part="realised"): "120x60",
-            of(EXECUTION, "crypto_bot_pnl_usd", pair=PAIR, part="fees"): "-20x60",
-            of(EXECUTION, "crypto_bot_starting_equity_usd", pair=PAIR): "50000x60",
-            of(EXECUTION, "crypto_bot_equity_usd", pair=PAIR): ("50101.5x60", "50100x60"),
-            of(EXECUTION, "crypto_bot_gross_exposure_usd", pair=PAIR): "0x60",
-        },
+        _books(("50101.5x60", "50100x60"), "0x60"),
         8,
         seen(EXECUTION, pair=PAIR),
         "The parts of the profit of ETHUSDT-BTCUSDT and what its equity has gained have differed by 1.50 USD for 5 minutes without a position.",
@@ -546,4 +566,103 @@ CASES: Mapping[str, tuple[Case, ...]] = {
     "models": MODELS,
     "trading": TRADING,
     "risk": RISKS,
+}
+
+_NEVER_SET = " ".join(["NaN"] * 40)
+
+#: What the first case of an alert leaves out: other causes of it, and what else must not raise it.
+MORE: Mapping[str, tuple[Case, ...]] = {
+    "meta": (
+        Case(
+            "ServiceDown",
+            {of(EXECUTION, "up"): "1x3 0x20", _ANOTHER_UP: ("1x3 stale", "1x20")},
+            3,
+            seen(EXECUTION),
+            "10.0.0.7:80 of execution-service has not answered for 30 s, and no other replica does.",
+        ),
+    ),
+    "redis": (
+        Case(
+            "RedisUnreachable",
+            {of(EXECUTION, "crypto_bot_registry_up"): ("0x40", _NEVER_SET), of(RISK, "crypto_bot_registry_up"): _NEVER_SET},
+            3,
+            {},
+            "No service reaches Redis (value 0): trading goes on, the registry and the last states are not shown.",
+        ),
+        Case(
+            "RedisPartlyUnreachable",
+            {of(EXECUTION, "crypto_bot_registry_up"): "0x40", of(RISK, "crypto_bot_registry_up"): ("1x40", "0x40")},
+            5,
+            seen(EXECUTION),
+            "10.0.0.7:80 does not reach Redis (value 0) while others do: its way there is broken, or its password is wrong.",
+        ),
+    ),
+    "services": (
+        Case(
+            "CpuRunningOut",
+            {of(RISK, "process_cpu_seconds_total"): ("0+14.25x80", "0+12.75x80"), of(RISK, "crypto_bot_cpu_limit_cores"): "1.5x80"},
+            18,
+            seen(RISK),
+            "10.0.0.7:80 takes 95% of the processor time that it can use, a core at most; what it does comes late.",
+        ),
+        Case(
+            "DiskRunningOut",
+            {of(RISK, "crypto_bot_disk_free_bytes"): ("25x7 24x7 23x7 22x7 21x20", "25-0.001x40"), of(RISK, "crypto_bot_disk_size_bytes"): "100x40"},
+            8.5,
+            seen(RISK),
+            "21% of the disk of 10.0.0.7:80 is free; when nothing is, ledger and broker cannot write and trading stops.",
+        ),
+    ),
+    "pipeline": (
+        Case(
+            "ErrorRateHigh",
+            {of(KALMAN, "crypto_bot_records_consumed_total", topic="ticks"): "0x60", _LETTERS: ("0+5x60", "5x60")},
+            10,
+            {"job": KALMAN},
+            "100% of what kalman-filter-service read in 5 minutes was set aside; the limit is 5 %.",
+        ),
+        Case(
+            "SymbolStale",
+            {of(INGESTION, "crypto_bot_book_age_seconds", symbol="ETHUSDT"): "1x4 45x40", of(INGESTION, "crypto_bot_feed_ended"): ("0x40", "1x40")},
+            3,
+            seen(INGESTION, symbol="ETHUSDT"),
+            "The last book of ETHUSDT came 45s ago; its pairs take no new exposure.",
+        ),
+    ),
+    "models": (
+        Case(
+            "ForecastsOff",
+            {of(RISK, "crypto_bot_surprise_deviation", pair=PAIR): ("0.3x50", "0.5x50")},
+            40,
+            seen(RISK, pair=PAIR),
+            "Surprises of ETHUSDT-BTCUSDT have a standard deviation of 0.30 where 1 is right: thresholds and sizes are wrong by as much.",
+            long=True,
+        ),
+    ),
+    "trading": (
+        Case(
+            "LedgerWriteFailing",
+            {of(EXECUTION, "crypto_bot_lease_epoch"): ("_x40", "5x40")},
+            3,
+            {},
+            "For a minute no execution-service has held the ledger (epoch 0): one stands by for a writer that hangs, "
+            "or ends because the file cannot be written.",
+        ),
+        Case(
+            "PnlDoesNotClose",
+            _books("50110x60", ("0x60", "900x60")),
+            8,
+            seen(EXECUTION, pair=PAIR),
+            "The parts of the profit of ETHUSDT-BTCUSDT and what its equity has gained have differed by 10.00 USD for 5 minutes without a position.",
+        ),
+    ),
+    "risk": (
+        Case(
+            "RiskStandsStill",
+            {of(RISK, "crypto_bot_risk_last_closed_bar"): "1+1x8 9x60", of(INGESTION, "crypto_bot_feed_ended"): ("0x80", "1x80")},
+            15,
+            seen(RISK),
+            "0 bars were closed in 5 minutes, for 5 minutes; pairs without a signal take no new exposure.",
+        ),
+    ),
 }

@@ -17,6 +17,7 @@ from scripts.drill.sinks import MailSink, WebhookSink, eventually
 from tests.conftest import free_ports
 from tests.levels import ALL
 from tests.monitoring.tools import require_alertmanager, require_tool
+from tests.repo.tree import ROOT
 
 INTEGRATIONS = {
     "slack_webhook_url": "slack_configs",
@@ -119,7 +120,6 @@ class Running(NamedTuple):
 
 def alert(name: str, severity: str, service: str = "execution-service", *, ended: bool = False, **labels: str) -> dict[str, Any]:
     """An alert as the rules make it."""
-    now = time.time()
     made: dict[str, Any] = {
         "labels": {"alertname": name, "severity": severity, "service": service, **labels},
         "annotations": {
@@ -130,9 +130,18 @@ def alert(name: str, severity: str, service: str = "execution-service", *, ended
             "runbook_url": f"http://runbook.test/runbook.md#{name.lower()}",
             "dashboard_url": "http://grafana.test/d/crypto-bot-trading?var-pair=" + labels.get("pair", ""),
         },
-        "startsAt": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now - 60)),
+        "startsAt": _moment(time.time() - 60),
     }
-    return made | ({"endsAt": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now - 1))} if ended else {})
+    return over(made) if ended else made
+
+
+def over(made: dict[str, Any]) -> dict[str, Any]:
+    """An alert that has just ended."""
+    return made | {"endsAt": _moment(time.time() - 1)}
+
+
+def _moment(at_s: float) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(at_s))
 
 
 @pytest.fixture(scope="module")
@@ -208,6 +217,18 @@ def test_a_critical_alert_reaches_slack_mail_and_pager_with_all_that_is_needed(r
     assert running.hooks.first("/v2/enqueue", "resolve", "UnhedgedOverBudget").body["dedup_key"] == page["dedup_key"]
 
 
+def test_the_alert_that_the_guide_has_people_try_reaches_all_three(running: Running) -> None:
+    """As it is written there, without the annotations of ours."""
+    guide = (ROOT / "MONITORING_SETUP.md").read_text(encoding="utf-8")
+    (written,) = re.findall(r"api/v2/alerts .*\n +-d '(.*)'", guide)
+    running.post(*json.loads(written))
+    title = "[FIRING 1] Test: somebody tries the receivers (critical, test)"
+    (message,) = running.hooks.first("/slack", "] Test: ").body["attachments"]
+    assert message["title"] == title
+    assert running.hooks.first("/v2/enqueue", "] Test: ").body["payload"]["summary"] == title
+    eventually(lambda: next((each for each in running.mail.mails if each.message["Subject"] == title), None), "a mail")
+
+
 def test_a_warning_reaches_slack_only(running: Running) -> None:
     """Nobody is called for it."""
     running.post(alert("SlippageHigh", "warning", pair=PAIR))
@@ -234,10 +255,18 @@ def test_alerts_of_a_kind_come_together(running: Running) -> None:
     assert message["text"].count("Runbook: ") == 2
 
 
+def at(instance: str, name: str, severity: str, service: str = "execution-service") -> dict[str, Any]:
+    """An alert about one replica."""
+    return alert(name, severity, service, instance=instance)
+
+
 @pytest.mark.parametrize(
     ("cause", "symptom"),
     [
         (alert("ServiceDown", "critical"), alert("LedgerSlow", "warning")),
+        (at("one", "ReplicaDown", "warning"), at("one", "ServiceUnready", "critical")),
+        (at("one", "FeedDisconnected", "critical", "ingestion-service"), at("one", "ServiceUnready", "critical", "ingestion-service")),
+        (alert("DrawdownHigh", "critical", "risk-manager-service"), alert("RiskLimitNear", "warning", "risk-manager-service", rule="drawdown")),
         (alert("ServiceDown", "critical"), alert("RiskStandsStill", "critical", "risk-manager-service")),
         (alert("BrokerUnreachable", "critical", "kafka"), alert("ConsumerLagging", "warning", "kalman-filter-service")),
         (alert("FeedDisconnected", "critical", "ingestion-service"), alert("BarsStale", "warning", "ingestion-service")),
@@ -252,6 +281,40 @@ def test_a_cause_mutes_its_symptoms(running: Running, cause: dict[str, Any], sym
     running.post(cause)
     running.post(symptom)
     eventually(lambda: next((each for each in running.known(query) if each["status"]["inhibitedBy"]), None), f"{name} muted")
-    running.post(cause | {"endsAt": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() - 1))})
+    running.post(over(cause))
     eventually(lambda: next((each for each in running.known(query) if not each["status"]["inhibitedBy"]), None), f"{name} active")
-    running.post(symptom | {"endsAt": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() - 1))})
+    running.post(over(symptom))
+
+
+@pytest.mark.parametrize(
+    ("cause", "other", "muted"),
+    [
+        (at("a", "ReplicaDown", "warning"), at("b", "PositionStuck", "critical"), at("a", "LoopStuck", "critical")),
+        (
+            alert("DrawdownHigh", "critical", "risk-manager-service"),
+            alert("RiskLimitNear", "warning", "risk-manager-service", rule="daily-loss"),
+            alert("RiskLimitNear", "warning", "risk-manager-service", rule="drawdown"),
+        ),
+        (
+            alert("ErrorRateHigh", "critical", "kalman-filter-service"),
+            alert("DeadLetters", "warning", "ingestion-service"),
+            alert("DeadLetters", "warning", "kalman-filter-service"),
+        ),
+        (
+            at("a", "FeedDisconnected", "critical", "ingestion-service"),
+            at("b", "ServiceUnready", "critical", "risk-manager-service"),
+            at("a", "ServiceUnready", "critical", "ingestion-service"),
+        ),
+    ],
+    ids=lambda each: each["labels"]["alertname"],
+)
+def test_a_cause_mutes_nothing_else(running: Running, cause: dict[str, Any], other: dict[str, Any], muted: dict[str, Any]) -> None:
+    """Another replica, rule or service is heard of while the cause fires and mutes what follows from it."""
+    for each in (cause, other, muted):
+        running.post(each)
+    query = f"filter=alertname%3D%22{muted['labels']['alertname']}%22"
+    eventually(lambda: next((each for each in running.known(query) if each["labels"] == muted["labels"] and each["status"]["inhibitedBy"]), None), "muted")
+    query = f"filter=alertname%3D%22{other['labels']['alertname']}%22"
+    assert [each["status"]["inhibitedBy"] for each in running.known(query) if each["labels"] == other["labels"]] == [[]]
+    for each in (cause, other, muted):
+        running.post(over(each))

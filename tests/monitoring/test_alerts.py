@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 
 from scripts.drill.rule_files import PROMETHEUS, Rule, groups, rules_of
+from services.garch_volatility.settings import GarchSettings
 from tests.exposed import catalogues
 from tests.levels import all_level
-from tests.monitoring.alert_cases import CASES, Case
+from tests.monitoring.alert_cases import CASES, MORE, Case
 from tests.monitoring.tools import require_tool
 from tests.repo.tree import ROOT
 
@@ -20,7 +21,6 @@ GRAFANA_URL, RUNBOOK_URL = "http://grafana.test", "http://runbook.test/runbook.m
 RULES = {group: rules_of(group) for group in groups()}
 ALERTS = {rule.name: rule for rules in RULES.values() for rule in rules if rule.kind == "alert"}
 RECORDED = {rule.name for rules in RULES.values() for rule in rules if rule.kind == "record"}
-#: A program may have to come out of an image, and whoever starts an engine does it alone.
 #: What Prometheus, Alertmanager and the client libraries report of themselves.
 FOREIGN = re.compile(r"^(up|ALERTS|scrape_\w+|process_\w+|python_gc_\w+|prometheus_\w+|alertmanager_\w+)$")
 DASHBOARDS = {each["uid"]: each for path in (ROOT / "monitoring/grafana/dashboards").glob("*.json") for each in [json.loads(path.read_text(encoding="utf-8"))]}
@@ -91,7 +91,7 @@ def test_there_is_a_case_for_every_alert_and_no_other() -> None:
 @pytest.mark.parametrize(("group", "long"), sorted({(group, case.long) for group, cases in CASES.items() for case in cases}))
 def test_alerts_fire_on_their_cause_and_spare_a_near_miss(group: str, long: bool, tmp_path: Path) -> None:
     """promtool computes each alert over its series: the cause gives exactly one, with this text and these links, the near miss none."""
-    cases = [case for case in CASES[group] if case.long is long]
+    cases = [case for case in (*CASES[group], *MORE.get(group, ())) if case.long is long]
     found = run_promtool(tmp_path, group, cases, long=long)
     assert found.returncode == 0, found.stdout + found.stderr
 
@@ -109,7 +109,7 @@ def test_an_alert_says_how_bad_it_is_what_it_is_about_and_what_to_do(name: str) 
     assert rule.labels["severity"] == "none" if name == "Watchdog" else rule.labels["severity"] in {"critical", "warning"}
     assert rule.labels["service"]
     assert set(rule.annotations) == {"summary", "description", "runbook_url", "dashboard_url"} | (set() if name == "Watchdog" else {"value", "limit"})
-    assert "$value" in rule.annotations["description"] or name in {"Watchdog", "ServiceDown"}
+    assert "$value" in rule.annotations["description"] or name in {"Watchdog", "ServiceDown", "ReplicaDown"}
     assert rule.annotations["runbook_url"] == "{{ $externalLabels.runbook_url }}#" + name.lower()
     require_panel(rule.annotations["dashboard_url"])
     entry = RUNBOOK.partition(f"\n### {name}\n")[2].partition("\n### ")[0]
@@ -143,8 +143,18 @@ def test_rules_ask_for_what_somebody_reports() -> None:
 
 
 def test_recorded_series_are_named_by_level_metric_and_operation() -> None:
-    """`level:metric:operation`, and each is asked for by an alert or meant for people."""
+    """`level:metric:operation`, and each is asked for by a rule or a dashboard."""
     assert all(re.fullmatch(r"[a-z_]+:[a-z_]+:[a-z0-9_]+", name) for name in RECORDED)
+    shown = json.dumps(list(DASHBOARDS.values()))
+    asked = {name for rules in RULES.values() for rule in rules for name in names_in(rule.expression)}
+    assert [name for name in RECORDED if name not in asked and name not in shown] == []
+
+
+def test_refused_fits_are_noticed_with_the_default_settings() -> None:
+    """As many fits as the alert asks for are made within its window."""
+    settings = GarchSettings()
+    hours, fits = re.fullmatch(r".*fits_refused\[(\d+)h\]\)\) >= (\d+) .*", ALERTS["FitsRefused"].expression).groups()  # type: ignore[union-attr]  # or it fails
+    assert int(hours) * 3600 // (settings.garch_refit_bars * settings.bar_interval_seconds) >= int(fits)
 
 
 @pytest.mark.parametrize("what", ["rules", "config"])

@@ -168,7 +168,7 @@ def test_help_lists_every_setting(monkeypatch: pytest.MonkeyPatch, capsys: pytes
     assert status == 0
     assert all(f"  {name.upper()}\n" in output for name in ExampleSettings.__struct_fields__)
     assert "secret; or a file named by the variable with _FILE" in output
-    assert "whole number >= 1 and <= 3600; default: 60" in output
+    assert "whole number >= 1 and <= 60; default: 60" in output
 
 
 def test_arguments_are_refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -132,6 +132,17 @@ def test_a_broker_that_is_away_is_named(where: Callable[[World], Any]) -> None:
     assert report.live
     assert not report.ready
     assert report.reason == "out of reach, trying again: no route"
+    assert [name for name, check in report.checks.items() if not check.passed] == ["transport"]
+
+
+def test_an_exchange_that_is_away_is_told_from_the_broker() -> None:
+    """Likewise, and the check of the broker passes."""
+    world = World()
+    world.pulse.exchange_problem = "out of reach, trying again: no answer"
+    report = world.monitor.report()
+    assert report.live
+    assert report.reason == "out of reach, trying again: no answer"
+    assert [name for name, check in report.checks.items() if not check.passed] == ["exchange"]
 
 
 def test_dead_letters_past_the_limit_and_back() -> None:

@@ -63,6 +63,13 @@ def test_exposition() -> None:
     assert observer.total("bot_ignored_total") == 5
 
 
+def test_a_gauge_is_there_from_the_start_and_says_nothing_that_is_not_known() -> None:
+    """0 where that is right before it is first set, NaN where it would be a statement."""
+    observer = PrometheusObserver(COMMON_METRICS, Log(), lambda *_: None)
+    lines = observer.exposition().decode().splitlines()
+    assert {"crypto_bot_ready 0.0", "crypto_bot_registry_up NaN"} <= set(lines)
+
+
 @pytest.mark.parametrize("observer", [prometheus()[0], RecordingObserver(CATALOGUE)], ids=["prometheus", "recording"])
 def test_undeclared_is_refused(observer: PrometheusObserver | RecordingObserver) -> None:
     """A name, kind or label that is not in the catalogue raises an error that names it."""

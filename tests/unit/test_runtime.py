@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from common.errors import ConfigurationError, DeliveryFailed, InvariantBroken, LeaseLost, TransportError
+from common.errors import ConfigurationError, DeliveryFailed, ExchangeAway, InvariantBroken, LeaseLost, TransportError
 from common.health import Limits, Phase
 from common.io.metrics import RecordingObserver
 from common.metrics import COMMON_METRICS
@@ -123,6 +123,22 @@ def test_broker_away_is_shown() -> None:
     service._turns = iter([away, look])
     runtime.run()
     assert seen == [("out of reach, trying again: no route", 1007.0)]
+
+
+def test_an_exchange_that_is_away_is_not_taken_for_the_broker() -> None:
+    """The pulse says which of the two it is, also when one follows the other, and forgets both."""
+    runtime, service, _, _ = make([])
+    seen = []
+
+    def look(error: Exception | None = None) -> int:
+        seen.append((runtime.pulse.transport_problem, runtime.pulse.exchange_problem))
+        if error:
+            raise error
+        return 0
+
+    service._turns = iter([lambda: look(ExchangeAway("a")), lambda: look(TransportError("b")), look, look])
+    runtime.run()
+    assert seen == [("", ""), ("", "out of reach, trying again: a"), ("out of reach, trying again: b", ""), ("", "")]
 
 
 @pytest.mark.parametrize("error", [DeliveryFailed("lost"), InvariantBroken("impossible"), ZeroDivisionError()])

@@ -43,6 +43,14 @@ def test_defaults() -> None:
     assert settings.max_leg_age_ns == 2_000_000_000
 
 
+def test_bars_fill_a_minute() -> None:
+    """Longer ones, and such as leave a rest, are refused."""
+    for seconds in (1, 20, 60):
+        assert load(Own, {"BAR_INTERVAL_SECONDS": str(seconds)}).bar_interval_seconds == seconds
+    assert problems(BAR_INTERVAL_SECONDS="7") == ("BAR_INTERVAL_SECONDS=7: bars must fill a minute, so that days begin with one; use 60 or a divisor of it",)
+    assert problems(BAR_INTERVAL_SECONDS="300") == ("BAR_INTERVAL_SECONDS='300': Expected `int` <= 60; for example BAR_INTERVAL_SECONDS=60",)
+
+
 def test_values_are_read_and_typed() -> None:
     """Lists, enums, decimals, switches and numbers come from text; spaces around them do not matter."""
     environment = {

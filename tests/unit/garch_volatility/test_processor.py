@@ -119,7 +119,7 @@ def test_restoring_with_a_pending_fit_changes_nothing(cut: int) -> None:
 
 
 def test_refused_fit_keeps_the_last_good_one_until_it_is_too_old() -> None:
-    """A refused fit is counted and explained; the model in use goes on, and past its age EWMA takes over, says why and passes for young."""
+    """A refused fit is counted and explained; the model in use goes on, past its age EWMA takes over and says why, and the age goes on."""
     fits = ScriptedFits(GOOD_FIT)
     model, messages = model_with(fits), bars(150)
     state, _ = run(model, messages[:63])
@@ -129,7 +129,8 @@ def test_refused_fit_keeps_the_last_good_one_until_it_is_too_old() -> None:
     assert (by_bar[182].fits_refused, by_bar[182].volatility_model) == (1, VolatilityModel.GARCH)
     assert by_bar[182].reason == "fit refused: no convergence"
     assert (by_bar[212].volatility_model, by_bar[212].model_age_bars) == (VolatilityModel.GARCH, 50)
-    assert (by_bar[213].volatility_model, by_bar[213].model_age_bars) == (VolatilityModel.EWMA, 0)
+    assert (by_bar[213].volatility_model, by_bar[213].model_age_bars) == (VolatilityModel.EWMA, 51)
+    assert by_bar[249].model_age_bars == 87
     assert by_bar[213].reason.startswith("EWMA, since no fit has been accepted for 51 bars")
     assert by_bar[213].status is ModelStatus.READY
 

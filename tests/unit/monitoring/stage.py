@@ -198,7 +198,6 @@ def judge(stage: Stage, *inputs: Input) -> None:
         reporter = Reporter(observer)
         reporter.step(initial(RISK_PARAMS), state, signals)
         reporter.state(state)
-        observer.gauge("crypto_bot_risk_drawdown_ratio", 0.02)
 
     stage.risk_manager.answers["/metrics"] = exposition("risk-manager-service", show)
 
