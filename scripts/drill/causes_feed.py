@@ -37,7 +37,7 @@ def _dropped_often(stage: Stage) -> Iterator[None]:
 
 @contextmanager
 def _garbage(stage: Stage) -> Iterator[None]:
-    with stage.feed.disturbed(Disturbance(garbage_every=300)):
+    with stage.feed.disturbed(Disturbance(garbage_every=100)):
         yield
 
 
@@ -108,7 +108,7 @@ FEED = (
     Act(
         about("DeadLetters", service=INGESTION),
         _BARS,
-        "one frame in 300 is followed by a piece of garbage",
+        "of each stream one frame in 100 is followed by a piece of garbage",
         "no garbage comes",
         _garbage,
     ),

@@ -122,12 +122,11 @@ def _ledger_busy(stage: Stage) -> Iterator[None]:
 def _second_ledger(stage: Stage) -> Iterator[None]:
     """A replica that was given a volume of its own: both take themselves for the writer."""
     stage.another(EXECUTION, "another execution", {"DATA_DIR": str(stage.folder / "other-data")})
-    stage.prometheus.target(EXECUTION, stage.port(EXECUTION), stage.spare_port)
-    try:
-        yield
-    finally:
-        stage.without("another execution")
-        stage.prometheus.target(EXECUTION, stage.port(EXECUTION))
+    with stage.scraped_at(EXECUTION, stage.port(EXECUTION), stage.spare_port):
+        try:
+            yield
+        finally:
+            stage.without("another execution")
 
 
 @contextmanager

@@ -158,7 +158,7 @@ SERVICES = (
         _few_descriptors,
     ),
     Act(
-        about("MemoryRunningOut", "CpuRunningOut", "DiskRunningOut", service=KALMAN),
+        (*about("MemoryRunningOut", "CpuRunningOut", service=KALMAN), *about("DiskRunningOut")),
         _BARS,
         "kalman-filter-service runs in a mount namespace that shows limits of the memory that it takes and of a hundredth of a core, "
         "with a data disk of 16 MB that is 95 % full",

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from scripts.drill.acts import Act, about
 from scripts.drill.stage import Stage
 
-_BARS = "bars"
+_BARS, _GARCH = "bars", "garch-volatility-service"
 #: No way to match one side with the other.
 _BROKEN_RULE = """groups:
   - name: drill
@@ -94,12 +94,14 @@ def _alertmanager_away(stage: Stage) -> Iterator[None]:
 
 @contextmanager
 def _no_target(stage: Stage) -> Iterator[None]:
-    name = "garch-volatility-service"
-    stage.prometheus.target(name)
-    try:
+    with stage.scraped_at(_GARCH):
         yield
-    finally:
-        stage.prometheus.target(name, stage.port(name))
+
+
+@contextmanager
+def _second_target(stage: Stage) -> Iterator[None]:
+    with stage.scraped_at(_GARCH, stage.port(_GARCH), stage.spare_port):
+        yield
 
 
 WATCH = (
@@ -128,7 +130,14 @@ WATCH = (
         _alertmanager_away,
     ),
     Act(
-        about("ServiceMissing", service="garch-volatility-service"),
+        about("ReplicaDown", service=_GARCH),
+        _BARS,
+        "Prometheus is told of a second replica of garch-volatility-service, and nothing answers there",
+        "it is told of the one that is there",
+        _second_target,
+    ),
+    Act(
+        about("ServiceMissing", service=_GARCH),
         _BARS,
         "Prometheus finds no replica of garch-volatility-service any more",
         "it finds it again",

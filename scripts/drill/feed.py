@@ -1,7 +1,7 @@
 """Stands between ingestion and the exchange simulator, and passes on what comes unless it is told to spoil it.
 
-What may be changed at any time, from any thread: symbols that are cut off, prices that are moved, books that are made thin or
-wide, frames that are garbage, trades that get lost, connections that break or are refused.
+What may be changed at any time, from any thread: symbols that are cut off, prices that are moved, books that are made thin,
+frames that are garbage, trades that get lost, connections that break or are refused.
 """
 
 import asyncio
@@ -40,8 +40,6 @@ class Disturbance:
     prices: Mapping[str, Callable[[int], float]] = field(default_factory=dict)
     #: Symbols whose books stand as they stood when this began.
     frozen: frozenset[str] = frozenset()
-    #: Full spread that books are widened by, bps of the price.
-    wider_bps: int = 0
     #: Size at the best bid and ask; 0 leaves them.
     size: Decimal = Decimal(0)
     #: Every so many frames a piece of garbage is slipped in; 0 for never.
@@ -158,9 +156,8 @@ class Feed:
         if symbol in spoilt.frozen:
             data |= self._frozen.setdefault(symbol, {name: data[name] for name in "bBaA"})
         factor = Decimal(repr(spoilt.prices[symbol](number))) if symbol in spoilt.prices else Decimal(1)
-        widening = Decimal(spoilt.wider_bps) / 20_000
-        data["b"] = str((Decimal(data["b"]) * factor * (1 - widening)).quantize(_PRICE_TICK))
-        data["a"] = str((Decimal(data["a"]) * factor * (1 + widening)).quantize(_PRICE_TICK))
+        data["b"] = str((Decimal(data["b"]) * factor).quantize(_PRICE_TICK))
+        data["a"] = str((Decimal(data["a"]) * factor).quantize(_PRICE_TICK))
         if spoilt.size:
             data["B"] = data["A"] = str(spoilt.size.quantize(_STEP))
 

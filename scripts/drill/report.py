@@ -43,8 +43,8 @@ its receivers, say what people need and resolve when the cause is gone. What to 
 - **At its source** the value is put into the metric where nobody can make the cause, {at_source} of {total} alerts: the service's `/metrics` are passed on
   but for one line; from the scrape on all is real.
 
-The figures were taken on a machine with 2 cores that also ran everything else of the drill, and partly other drills and work beside it
-(load 2 to 18): they say that alerts arrive and how the waiting times add up, not how fast Prometheus is.
+The figures were taken on a machine with 2 cores that also ran everything else of the drill: they say that alerts arrive and how the
+waiting times add up, not how fast Prometheus is.
 
 """
 

@@ -108,10 +108,6 @@ class Stage(Watched):
             return bool(ask(self.port(name), "/info")[1].get("details", {}).get("connected"))
         return ask(self.port(name), "/health/ready")[0] == 200
 
-    def is_live(self, name: str) -> bool:
-        """Its loop turns; a standby's does too."""
-        return ask(self.port(name), "/health/live")[0] == 200
-
     def value(self, expression: str) -> float | None:
         """The first value of an expression; None without one."""
         return next(iter(self.prometheus.values(expression)), None)
@@ -165,6 +161,15 @@ class Stage(Watched):
     def without(self, label: str) -> None:
         """End that replica."""
         self.processes.pop(label).kill()
+
+    @contextmanager
+    def scraped_at(self, name: str, *ports: int) -> Iterator[None]:
+        """Prometheus is told of other replicas of a service for a while."""
+        self.prometheus.target(name, *ports)
+        try:
+            yield
+        finally:
+            self.prometheus.target(name, self.port(name))
 
     @contextmanager
     def throttled(self, name: str, stopped_s: float, running_s: float) -> Iterator[None]:

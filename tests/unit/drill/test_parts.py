@@ -47,11 +47,10 @@ def test_a_feed_that_is_left_alone_passes_everything_as_it_is() -> None:
     [
         (Disturbance(cut=frozenset({"ETHUSDT"})), []),
         (Disturbance(prices={"ETHUSDT": lambda _: 1.5}), [("150.0000", "151.5000", "5")]),
-        (Disturbance(wider_bps=200), [("99.0000", "102.0100", "5")]),
         (Disturbance(size=Decimal("0.002")), [("100.0000", "101.0000", "0.002")]),
         (Disturbance(garbage_every=1), [("100.0000", "101.0000", "5"), ("no price", None, None)]),
     ],
-    ids=["cut", "moved", "wider", "thin", "garbage"],
+    ids=["cut", "moved", "thin", "garbage"],
 )
 def test_a_book_is_spoilt_as_told(disturbance: Disturbance, seen: list[Any]) -> None:
     """Each in its way."""

@@ -39,8 +39,14 @@ def tell(heard: list[Notification], *receivers: str, firing: bool, pair: str = P
     heard += [Notification(now_s, receiver, ALERT, firing, "execution-service", text, problem) for receiver in receivers]
 
 
-def drilled(cause: Callable[[], None], remedy: Callable[[], None]) -> Outcome:
-    """One act with this cause and remedy."""
+def player(*wanted: str) -> Player:
+    """One that has no servers."""
+    servers: Any = SimpleNamespace(receivers=None, scale=TimeScale(), say=lambda *_: None)
+    return Player(servers, wanted)
+
+
+def drilled(cause: Callable[[], None], remedy: Callable[[], None], muted: tuple[str, ...] = (), waits: Callable[..., None] = wait) -> Outcome:
+    """One act with this cause and remedy; what it mutes is there and muted."""
 
     @contextmanager
     def inject(_stage: object) -> Iterator[None]:
@@ -48,11 +54,10 @@ def drilled(cause: Callable[[], None], remedy: Callable[[], None]) -> Outcome:
         yield
         remedy()
 
-    servers: Any = SimpleNamespace(receivers=None, scale=TimeScale(), say=lambda *_: None)
-    calm: Any = SimpleNamespace(firing=set, holds=lambda _: False)
-    stage: Any = SimpleNamespace(wait=wait, prometheus=calm, alertmanager=calm)
-    act = Act((Expected(ALERT, pair=PAIR),), "bars", "a cause", "a remedy", inject)
-    (outcome,) = Player(servers, [ALERT])._drill(act, stage)
+    calm: Any = SimpleNamespace(firing=set, holds=lambda _: False, is_muted=lambda _: True)
+    stage: Any = SimpleNamespace(wait=waits, prometheus=calm, alertmanager=calm)
+    act = Act((Expected(ALERT, pair=PAIR),), "bars", "a cause", "a remedy", inject, muted)
+    (outcome,) = player(ALERT)._drill(act, stage)
     return outcome
 
 
@@ -102,3 +107,23 @@ def test_what_was_heard_before_the_cause_is_no_answer_to_it(heard: list[Notifica
     """It belongs to an earlier act."""
     tell(heard, *ALL, firing=True)
     assert not drilled(lambda: None, lambda: None).passed
+
+
+@pytest.mark.parametrize(("told", "passed"), [(True, False), (False, True)])
+def test_a_symptom_that_is_told_while_its_cause_lasts_fails(told: bool, passed: bool, heard: list[Notification]) -> None:
+    """Also when it comes after it was seen to be muted."""
+
+    def later(condition: Callable[[], bool], timeout_s: float, what: str) -> None:
+        if "told by now" not in what:
+            wait(condition, timeout_s, what)
+        elif told:
+            heard.append(Notification(time.monotonic(), SLACK, "ServiceUnready", True, "execution-service", "", ""))
+
+    outcome = drilled(lambda: tell(heard, *ALL, firing=True), lambda: tell(heard, *ALL, firing=False), ("ServiceUnready",), later)
+    assert outcome.passed is passed
+
+
+def test_heartbeats_come_as_often_as_they_are_promised() -> None:
+    """Once a minute; the drill's clock is thirty times as fast."""
+    assert player()._pace_problems([10.0, 12.1, 14.0, 16.2]) == []
+    assert player()._pace_problems([10.0, 14.0, 18.0]) == ["heartbeats come every 4.0 s, not every 2.0 s"]
