@@ -66,6 +66,17 @@ class Run:
 
     def execute(self) -> None:
         """Do it all; problems are collected, only a wrong configuration raises."""
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(self._interruption.listening())
+            self._prepare()
+            try:
+                self._execute(stack)
+            except Interrupted:
+                self.interrupted = True
+                self._say("stopping")
+            self._look(timeout_s=2.0 if self.interrupted else LAST_LOOK_TIMEOUT_S)
+
+    def _prepare(self) -> None:
         ports = [self.options.base_port + offset for _, offset in SERVICES.values()]
         if not self.options.live:
             ports.append(self.port(SIMULATOR))
@@ -77,14 +88,6 @@ class Run:
             shutil.rmtree(self.folder / part, ignore_errors=True)
         require_writable(self.folder)
         self._require_settings()
-        with contextlib.ExitStack() as stack:
-            stack.enter_context(self._interruption.listening())
-            try:
-                self._execute(stack)
-            except Interrupted:
-                self.interrupted = True
-                self._say("stopping")
-            self._look(timeout_s=2.0 if self.interrupted else LAST_LOOK_TIMEOUT_S)
 
     def _execute(self, stack: contextlib.ExitStack) -> None:
         transport, environment = self._servers(stack)

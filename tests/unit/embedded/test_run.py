@@ -1,10 +1,14 @@
-"""How long a run goes on."""
+"""How long a run goes on, and how it ends before it has begun."""
 
+import os
+import signal
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from scripts.embedded import run as module
 from scripts.embedded.run import Run
 from tests.unit.embedded.example import options
 
@@ -26,3 +30,24 @@ def test_klines_that_were_not_traded_hand_over_to_the_demo_s_profile(
     run = Run(options(**changes), profile, tmp_path, lambda _: None, lambda _: None)
     run.tally.counts["decisions"] = decisions
     assert run._keeps_going() is goes_on
+
+
+@pytest.fixture
+def ctrl_c_ignored() -> Iterator[None]:
+    """As a shell leaves it to what it starts in the background."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("ctrl_c_ignored")
+def test_ctrl_c_while_it_prepares_ends_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is heard from the start on: no Kafka is sought any more."""
+    said: list[str] = []
+    monkeypatch.setattr(module, "require_free", lambda _: os.kill(os.getpid(), signal.SIGINT))
+    run = Run(options(kafka="127.0.0.1:1"), {}, tmp_path, lambda _: None, said.append)
+    run.execute()
+    assert run.interrupted
+    assert said == ["stopping"]
+    assert run.processes == []
+    assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
