@@ -36,12 +36,6 @@ def _compose_is_there() -> bool:
     return bool(found) and subprocess.run(["docker", "compose", "version"], capture_output=True, check=False).returncode == 0
 
 
-def require_compose() -> None:
-    """Skip where there is no Docker Compose; an engine is not needed."""
-    if not _compose_is_there():
-        pytest.skip("needs Docker Compose (the plugin `docker compose`): there is none here")
-
-
 def deployment(folder: Path) -> Path:
     """Copy what Compose reads, and nothing that lies beside it, such as a user's env files."""
     for path in ROOT.glob("docker-compose*.yml"):
@@ -51,7 +45,9 @@ def deployment(folder: Path) -> Path:
 
 
 def run_compose(folder: Path, files: tuple[str, ...], *arguments: str, shell: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
-    """Run `docker compose` in a folder with nothing in its environment but what is needed and given."""
+    """Run `docker compose` in a folder with nothing in its environment but what is needed and given; skips where there is none, an engine is not needed."""
+    if not _compose_is_there():
+        pytest.skip("needs Docker Compose (the plugin `docker compose`): there is none here")
     named = [part for name in files for part in ("-f", name)]
     environment = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ} | dict(shell or {})
     return subprocess.run(["docker", "compose", *named, *arguments], cwd=folder, env=environment, capture_output=True, text=True, check=False)

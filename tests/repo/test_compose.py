@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from scripts.operations.deployment_settings import RECEIVERS
-from tests.repo.compose import BASE, DEVELOPMENT, OVERLAYS, PIPELINE, PRODUCTION, SETS, WORKER, config, deployment, require_compose, run_compose
+from tests.repo.compose import BASE, DEVELOPMENT, OVERLAYS, PIPELINE, PRODUCTION, SETS, WORKER, config, deployment, run_compose
 
 #: Service to its image and to the ports that it publishes.
 INFRASTRUCTURE = {
@@ -40,7 +40,6 @@ GIB = 1024**3
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A deployment without env files."""
-    require_compose()
     return deployment(tmp_path_factory.mktemp("deployment"))
 
 

@@ -12,7 +12,7 @@ from common.settings import load
 from common.settings_help import settings_help
 from monitoring.streamlit.client import DashboardSettings
 from scripts.env_examples import SET_BY_IMAGES, is_secret, settings_types, variables
-from tests.repo.compose import PIPELINE, SETS, config, deployment, require_compose
+from tests.repo.compose import PIPELINE, SETS, config, deployment
 from tests.repo.documented import PAGES, code_of
 from tests.repo.tree import ROOT, relative
 
@@ -22,7 +22,6 @@ KNOWN = {*IN_ENV_FILES, *SET_BY_IMAGES, *(f"{name}_FILE" for name, each in IN_EN
 
 def test_containers_are_given_known_settings_only(tmp_path: Path) -> None:
     """Whatever reaches a container of ours by a Compose file or a file of defaults is read by something in it."""
-    require_compose()
     folder = deployment(tmp_path)
     for files in SETS.values():
         services: dict[str, dict[str, Any]] = config(folder, files)["services"]
