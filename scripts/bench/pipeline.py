@@ -179,7 +179,7 @@ def _options_of(plan: Plan, redis_url: str) -> Options:
         pairs=(PAIR,),
         speed=plan.case.speed,
         duration_s=None,
-        keep_going=True,
+        keep_going=False,
         summary=None,
         base_port=plan.base_port,
         kafka=plan.bootstrap,
