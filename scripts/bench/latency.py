@@ -49,7 +49,7 @@ from services.execution.latency import longer_than
 
 SPEEDS = ("1", "5", "10", FLAT_OUT)
 #: Played per second of a run: times real time at a given speed; flat out, more than any machine here has reached.
-_FLAT_OUT_SPEED = 60.0
+_FLAT_OUT_SPEED = 100.0
 #: More single sends a second than this no relay here can make.
 _RELAY_MOST_PER_S = 5000.0
 
