@@ -1,6 +1,7 @@
 """What the process may take of its machine: the limits of its container, else what the machine has."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 _MEMORY_FILES = ("memory.max", "memory/memory.limit_in_bytes")
@@ -17,15 +18,18 @@ def memory_limit_bytes(control_groups: Path = Path("/sys/fs/cgroup")) -> int:
     return installed
 
 
+def family(process: str, processes: Path = Path("/proc")) -> Iterator[str]:
+    """Ids of a process and of all that it, or one of them, has started; where nobody tells (not Linux), its own."""
+    wanted = [process]
+    while wanted:
+        yield (found := wanted.pop())
+        wanted += [child for listed in (processes / found).glob("task/*/children") for child in _read(listed).split()]
+
+
 def memory_used_bytes(processes: Path = Path("/proc")) -> int:
     """Resident memory of this process and of all that it, or one of them, has started; 0 where nobody tells (not Linux)."""
-    pages, wanted = 0, ["self"]
-    while wanted:
-        process = processes / wanted.pop()
-        numbers = _read(process / "statm").split()
-        pages += int(numbers[1]) if numbers else 0
-        wanted += [child for listed in process.glob("task/*/children") for child in _read(listed).split()]
-    return pages * os.sysconf("SC_PAGE_SIZE")
+    told = [_read(processes / each / "statm").split() for each in family("self", processes)]
+    return sum(int(numbers[1]) for numbers in told if numbers) * os.sysconf("SC_PAGE_SIZE")
 
 
 def cpu_limit_cores(control_groups: Path = Path("/sys/fs/cgroup")) -> float:

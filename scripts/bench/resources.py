@@ -3,9 +3,10 @@
 import os
 import platform
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from common.io.machine import family
 
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 _PAGE_MB = os.sysconf("SC_PAGE_SIZE") / 2**20
@@ -21,18 +22,11 @@ class Usage(NamedTuple):
 
 def usage_of(pid: int) -> Usage:
     """CPU time so far, resident memory and open files of a process with its children; zeros once it has ended."""
-    found = [_usage_of_one(each) for each in _family(pid)]
+    found = [_usage_of_one(each) for each in family(str(pid))]
     return Usage(sum(each.cpu_s for each in found), sum(each.rss_mb for each in found), sum(each.files for each in found))
 
 
-def _family(pid: int) -> Iterator[int]:
-    yield pid
-    for task in Path(f"/proc/{pid}/task").glob("*/children"):
-        for child in task.read_text(encoding="ascii").split():
-            yield from _family(int(child))
-
-
-def _usage_of_one(pid: int) -> Usage:
+def _usage_of_one(pid: str) -> Usage:
     folder = Path(f"/proc/{pid}")
     try:
         fields = (folder / "stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
