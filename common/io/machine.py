@@ -23,7 +23,7 @@ def family(process: str, processes: Path = Path("/proc")) -> Iterator[str]:
     wanted = [process]
     while wanted:
         yield (found := wanted.pop())
-        wanted += [child for listed in (processes / found).glob("task/*/children") for child in _read(listed).split()]
+        wanted += _children(processes / found)
 
 
 def memory_used_bytes(processes: Path = Path("/proc")) -> int:
@@ -54,6 +54,13 @@ def _installed_bytes() -> int:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (ValueError, OSError):
         return 0
+
+
+def _children(process: Path) -> list[str]:
+    try:
+        return [child for listed in process.glob("task/*/children") for child in _read(listed).split()]
+    except OSError:  # It has ended while its threads were listed.
+        return []
 
 
 def _read(file: Path) -> str:

@@ -54,6 +54,16 @@ def test_memory_is_counted_with_that_of_all_that_was_started(tmp_path: Path) -> 
     assert memory_used_bytes(tmp_path / "nowhere") == 0
 
 
+def test_a_process_that_ends_while_it_is_looked_at_stops_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its threads are gone by the time they are listed; what is known of the others is told."""
+
+    def gone(folder: Path, _pattern: str) -> list[Path]:
+        raise FileNotFoundError(folder)
+
+    monkeypatch.setattr(Path, "glob", gone)
+    assert memory_used_bytes() > 0
+
+
 def test_a_child_counts() -> None:
     """On this machine too."""
     before = memory_used_bytes()
