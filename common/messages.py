@@ -491,6 +491,10 @@ class ExposureStop(Execution, frozen=True, tag="exposure-stop"):
     cause: Annotated[StopCause, _doc("what is wrong, or was")] = StopCause.DEAD_LETTERS
 
 
+#: How many ticks execution may decide before it tells so. A lead that is no shorter never waits for longer than these take.
+PROGRESS_TICKS = 8
+
+
 class Progress(Message, frozen=True, tag="progress"):
     """The last decided seq of each pair; not through the ledger."""
 

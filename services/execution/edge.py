@@ -17,7 +17,7 @@ from common.errors import ConfigurationError, InvalidRecord
 from common.io.exchange import ExchangeClient
 from common.io.sqlite import reading
 from common.market import NANOSECONDS
-from common.messages import OrderEvent, Progress, RiskHeartbeat
+from common.messages import PROGRESS_TICKS, OrderEvent, Progress, RiskHeartbeat
 from common.processor import Consumer, Health, Observer, Output, Producer, Record, Transport, WallClock
 from common.rules import SymbolRules
 from common.settings import require_writable
@@ -42,8 +42,7 @@ Rules = Mapping[str, SymbolRules] | Callable[[], Mapping[str, SymbolRules]]
 
 #: Decided in one turn: the first of a burst shall not wait until the last is decided.
 MOST_RECORDS = 16
-#: How far ingestion may be left without word of what is decided.
-PROGRESS_TICKS = 200
+#: How long ingestion may be left without word of what is decided.
 PROGRESS_INTERVAL_NS = 25_000_000
 #: How often the outbox is emptied, when idle and in any case, and pairs are shown to people. Most commits empty it along the way.
 CLEAR_INTERVAL_NS = NANOSECONDS

@@ -63,6 +63,7 @@ class BarParams:
     feed: Feed
     conflate: Conflate = Conflate.BEHIND
     behind_after_ns: int = 50_000_000
+    #: Most ticks of a pair that may be undecided.
     lead_ticks: int = 1000
 
 
@@ -131,7 +132,7 @@ class BarKeeper:
 
     def at_bound(self, symbol: str) -> bool:
         """Whether a pair with this symbol has as many undecided ticks as it may."""
-        return any(len(state.undecided) >= self._params.lead_ticks for state in self._of_symbol[symbol])
+        return any(self._leads(state) for state in self._of_symbol[symbol])
 
     def decided(self, name: str, seq: int) -> None:
         """Everything of a pair up to `seq` is decided; other programs' pairs are none of ours."""
@@ -140,20 +141,18 @@ class BarKeeper:
             while state.undecided and state.undecided[0][0] <= seq:
                 state.undecided.popleft()
 
-    def is_behind(self, state: "_PairState", now_ns: int) -> bool:
-        """Whether decisions on a pair lag."""
-        return bool(state.undecided) and now_ns - state.undecided[0][1] > self._params.behind_after_ns
-
     def release(self, now_ns: int) -> int:
-        """Write the held ticks of pairs that are not behind; returns how many pairs are."""
-        behind = 0
-        if self._conflating:
-            for state in self._pairs:
-                if self.is_behind(state, now_ns):
-                    behind += 1
-                else:
-                    self._flush(state, now_ns)
-        return behind
+        """Write the held ticks that may go; returns how many pairs are behind."""
+        if not self._conflating:
+            return 0
+        for state in self._pairs:
+            if self._may_write(state, now_ns):
+                self._flush(state, now_ns)
+        return sum(self._is_behind(state, now_ns) for state in self._pairs)
+
+    def holds_until_progress(self, now_ns: int) -> bool:
+        """Whether a tick is held that may go with the next word of progress, which is near."""
+        return any(state.pending is not None and not self._is_behind(state, now_ns) for state in self._pairs)
 
     def flush(self, now_ns: int) -> None:
         """Write every held tick."""
@@ -165,13 +164,28 @@ class BarKeeper:
         opened_ns = (self.open_bar or 0) * self._params.bar_interval_ns
         return max(y.event_time_ns, x.event_time_ns, state.event_time_ns, opened_ns)
 
+    def _is_behind(self, state: _PairState, now_ns: int) -> bool:
+        """Whether decisions on a pair lag."""
+        return bool(state.undecided) and now_ns - state.undecided[0][1] > self._params.behind_after_ns
+
+    def _leads(self, state: _PairState) -> bool:
+        """Whether as many ticks of a pair are undecided as may be."""
+        return len(state.undecided) >= self._params.lead_ticks
+
+    def _may_write(self, state: _PairState, now_ns: int) -> bool:
+        return not (self._leads(state) or self._is_behind(state, now_ns))
+
+    def _is_late(self, draft: _Draft, now_ns: int) -> bool:
+        """Whether a book has waited so long that newer ones must have come, which the end of the turn will tell."""
+        return now_ns - draft.read_at_ns > self._params.behind_after_ns
+
     def _offer(self, state: _PairState, draft: _Draft, now_ns: int) -> None:
         if not self._conflating:
             self._write(state, draft, now_ns)
         elif state.pending is not None:
             state.pending = draft._replace(read_at_ns=min(draft.read_at_ns, state.pending.read_at_ns))
             self._accounting.conflated += 1
-        elif self._params.conflate is Conflate.EVERY_READ or self.is_behind(state, now_ns):
+        elif self._params.conflate is Conflate.EVERY_READ or self._is_late(draft, now_ns) or not self._may_write(state, now_ns):
             state.pending = draft
             self._accounting.pending += 1
         else:

@@ -19,10 +19,11 @@ from services.ingestion.recovery import take_over
 from services.ingestion.settings import Conflate, IngestionSettings
 from services.ingestion.source import Channel, FrameSource
 
-#: Frames handled per turn. Live, where each counts, few: the first of a burst is on its way while the others are read.
-_BATCH, _LIVE_BATCH = 500, 16
-#: Longest wait for frames or progress within a turn when something may fall due, seconds.
-_LIVE_WAIT_S = 0.01
+#: Frames handled per turn. Live, where each counts, few: the first of a burst is on its way while the others are read, which
+#: cost less at once.
+_BATCH, _FIRST_BATCH, _BURST_BATCH = 500, 16, 128
+#: Longest wait for frames within a turn when something may fall due, and when progress lets a tick go that is held, seconds.
+_LIVE_WAIT_S, _HELD_WAIT_S = 0.01, 0.001
 _BLOCKED_WAIT_S = 0.005
 #: A market channel that stays away is given up after this, when the public one cannot go on either.
 _MARKET_PATIENCE_NS = 10 * NANOSECONDS
@@ -44,8 +45,9 @@ class IngestionService:
         self._observer = observer
         self._clock = clock
         self._source = source
-        every_frame = settings.feed_in_use is Feed.LIVE and settings.conflate is Conflate.BEHIND
-        self._batch = _LIVE_BATCH if every_frame else _BATCH
+        self._live = settings.feed_in_use is Feed.LIVE
+        self._batches = (_FIRST_BATCH, _BURST_BATCH) if self._live and settings.conflate is Conflate.BEHIND else (_BATCH, _BATCH)
+        self._most = self._batches[0]
         self._progress_decoder = decoder_of(EXECUTIONS)
         self._producer: Producer | None = None
         self._progress: Consumer | None = None
@@ -83,11 +85,13 @@ class IngestionService:
         ingestor.bars.release(self._clock())
         self._go_on(ingestor, producer)
         read_from_ns = self._clock()
-        frames = self._source.read(self._open_channels(ingestor), self._batch, self._wait_s(ingestor, timeout_s))
+        frames = self._source.read(self._open_channels(ingestor), self._most, self._wait_s(ingestor, timeout_s))
         for frame in frames:
             ingestor.intake.read(frame)
         self._go_on(ingestor, producer)
-        if self._settings.feed_in_use is Feed.LIVE and len(frames) < self._batch:  # Else more may wait, which come first.
+        more_may_wait = len(frames) == self._most
+        self._most = self._batches[more_may_wait]
+        if self._live and not more_may_wait:
             ingestor.on_timer(read_from_ns)
         behind = ingestor.bars.release(self._clock())
         self._publish(ingestor, producer)
@@ -152,7 +156,7 @@ class IngestionService:
             feed=settings.feed_in_use,
             conflate=settings.conflate,
             behind_after_ns=settings.behind_after_ns,
-            lead_ticks=settings.lead_ticks,
+            lead_ticks=settings.live_lead_ticks if self._live else settings.lead_ticks,
         )
 
     def _open_channels(self, ingestor: Ingestor) -> list[Channel]:
@@ -163,8 +167,8 @@ class IngestionService:
     def _wait_s(self, ingestor: Ingestor, timeout_s: float) -> float:
         if ingestor.block is Block.LEAD:
             return 0.0
-        if ingestor.block is Block.MARKET or self._settings.feed_in_use is Feed.LIVE:
-            return min(timeout_s, _LIVE_WAIT_S)
+        if ingestor.block is Block.MARKET or self._live:
+            return min(timeout_s, _HELD_WAIT_S if ingestor.bars.holds_until_progress(self._clock()) else _LIVE_WAIT_S)
         return timeout_s
 
     def _hear(self, timeout_s: float) -> None:

@@ -4,7 +4,7 @@ from enum import StrEnum
 from typing import Annotated
 
 from common.market import NANOSECONDS
-from common.messages import Feed
+from common.messages import PROGRESS_TICKS, Feed
 from common.settings import Exchange, Market, Settings, setting
 
 _BINANCE_URLS = {
@@ -32,8 +32,11 @@ class IngestionSettings(Settings, frozen=True, kw_only=True):
     ] = ""
     conflate: Annotated[Conflate, setting("live only: conflate when behind, or per socket read", "behind")] = Conflate.BEHIND
     behind_after_ms: Annotated[int, setting("live only: a pair with a tick undecided for this long is behind, ms", "50", ge=1)] = 50
-    lead_ticks: Annotated[int, setting("recording only: most ticks of a pair that may be undecided", "1000", ge=1)] = 1000
-    frame_queue: Annotated[int, setting("frames that may wait per connection before the socket is paused", "2000", ge=1)] = 2000
+    lead_ticks: Annotated[int, setting("recording only: most ticks of a pair that may be undecided; then the socket waits", "1000", ge=1)] = 1000
+    live_lead_ticks: Annotated[
+        int, setting("live only: most ticks of a pair that may be undecided; then newer ones replace each other", "16", ge=PROGRESS_TICKS)
+    ] = 16
+    frame_queue: Annotated[int, setting("frames that may wait per connection before the socket is paused", "1000", ge=1)] = 1000
     first_event_timeout_seconds: Annotated[float, setting("longest wait for the first event of a book stream, seconds", "30", gt=0)] = 30.0
     silence_timeout_seconds: Annotated[float, setting("live only: a book stream silent for this long makes us reconnect, seconds", "10", gt=0)] = 10.0
     rotate_after_hours: Annotated[float, setting("age at which a connection is replaced, hours; the exchange ends it at 24", "23", gt=0, lt=24)] = 23.0

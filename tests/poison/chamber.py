@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from common.codec import decoder_of
 from common.io.metrics import RecordingObserver
-from common.messages import DeadLetter
+from common.messages import DeadLetter, Progress
 from common.processor import Record
 from common.settings import Market
 from common.topics import ALL_TOPICS, COMMANDS, DEAD_LETTERS, EXECUTIONS, HEDGE_RATIOS, RISK_SIGNALS, TICKS, VOLATILITY_THRESHOLDS, Topic
@@ -44,7 +44,10 @@ class Poison(NamedTuple):
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a service made of its inputs: its answers, what it set aside, and what it dropped, by reason."""
+    """What a service made of its inputs: its answers, what it set aside, and what it dropped, by reason.
+
+    Progress is no answer: when it is told depends on how the records fall into turns.
+    """
 
     answers: tuple[bytes, ...]
     dead_letters: tuple[DeadLetter, ...]
@@ -116,10 +119,10 @@ def _fill(made: Offline, topic: Topic, poison: Sequence[Poison]) -> None:
 
 def _outcome(made: Offline, name: str, *, ready: bool) -> Outcome:
     assert isinstance(made.observer, RecordingObserver)
-    letters = decoder_of(DEAD_LETTERS)
+    letters, written = decoder_of(DEAD_LETTERS), decoder_of(WRITES[name])
     counts = made.observer.counts.items()
     return Outcome(
-        tuple(record.value for record in made.broker.records(WRITES[name])),
+        tuple(record.value for record in made.broker.records(WRITES[name]) if not isinstance(written.decode(record.value), Progress)),
         tuple(letters.decode(record.value) for record in made.broker.records(DEAD_LETTERS)),
         {dict(labels)["reason"]: amount for (counted, labels), amount in counts if counted == "crypto_bot_records_dropped_total"},
         ready,

@@ -20,6 +20,8 @@ from services.ingestion.source import Channel, Frame, FrameSource, ListSource
 T0_MS = 1_723_161_240_000
 BAR_MS = 60_000
 BAR_0 = T0_MS // BAR_MS
+#: Wall time at which a test begins, and frames are read unless it says otherwise.
+BEGIN_NS = 1_000_000_000_000
 
 
 def payload_of(stream: str, **data: Any) -> bytes:
@@ -32,7 +34,7 @@ def book_payload(symbol: str, at_ms: int | None, update_id: int, bid: str = "100
     return payload_of(f"{symbol.lower()}@bookTicker", **kept)
 
 
-def book(symbol: str, at_ms: int | None, update_id: int, *, read_at_ns: int = 0, connection: int = 1, **changes: Any) -> Frame:
+def book(symbol: str, at_ms: int | None, update_id: int, *, read_at_ns: int = BEGIN_NS, connection: int = 1, **changes: Any) -> Frame:
     return Frame(read_at_ns, Channel.PUBLIC, book_payload(symbol, at_ms, update_id, **changes), connection)
 
 
@@ -49,7 +51,7 @@ def mark(symbol: str, at_ms: int, price: str, *, next_funding_ms: int = T0_MS + 
 class Clock:
     """A wall clock that the test moves."""
 
-    def __init__(self, now_ns: int = 1_000_000_000_000) -> None:
+    def __init__(self, now_ns: int = BEGIN_NS) -> None:
         self.now_ns = now_ns
 
     def __call__(self) -> int:
@@ -66,6 +68,11 @@ class FedSource(ListSource):
         super().__init__((), ended=False)
         self.connected = True
         self.stalled = False
+        self.waited_s = 0.0
+
+    def read(self, channels: Sequence[Channel], max_frames: int, timeout_s: float) -> Sequence[Frame]:
+        self.waited_s = timeout_s
+        return super().read(channels, max_frames, timeout_s)
 
     def feed(self, *frames: Frame) -> None:
         for frame in frames:

@@ -103,7 +103,7 @@ def test_one_wrong_time_costs_one_frame(feed: str, bar_s: int, ahead_s: int) -> 
     """A single book some bars ahead is set aside: no bar closes early, no other book of its symbol is lost."""
     good = [frame for i in range(20) for frame in both(T0_MS + 10 * i, i + 1)]
     wrong = book("ETHUSDT", T0_MS + 1000 * ahead_s, 11)
-    rig = run([*good[:20], wrong, *good[20:]], FEED=feed, BAR_INTERVAL_SECONDS=str(bar_s))
+    rig = run([*good[:20], wrong, *good[20:]], FEED=feed, BAR_INTERVAL_SECONDS=str(bar_s), LIVE_LEAD_TICKS=str(len(good)))
     assert [letter.reason for letter in rig.dead_letters()] == ["time-jump"]
     assert len(rig.ticks_of(PAIR)) == len(good) - 1
     assert len(rig.closes_of(PAIR)) == 1

@@ -14,7 +14,7 @@ from common.topics import EXECUTIONS, TICKS
 from services.ingestion.settings import IngestionSettings
 from services.ingestion.source import Channel, Frame, ListSource
 from services.ingestion.streams import ANY_STREAM, AttemptBudget, Backoff, StreamWatch, subscriptions
-from tests.unit.ingestion.support import BAR_0, BAR_MS, OTHER_PAIR, PAIR, T0_MS, FedSource, Rig, book, run, trade
+from tests.unit.ingestion.support import BAR_0, BAR_MS, BEGIN_NS, OTHER_PAIR, PAIR, T0_MS, FedSource, Rig, book, run, trade
 
 LIVE = {"FEED": "live"}
 
@@ -97,6 +97,52 @@ def test_not_behind_writes_every_tick() -> None:
         _decide(rig, i)
         rig.clock.advance_ms(49)
     assert (len(rig.ticks_of(PAIR)), rig.details["conflated"]) == (5, 0)
+
+
+def test_a_burst_beyond_the_lead_is_conflated() -> None:
+    """Live, LIVE_LEAD_TICKS ticks of a pair are under way at most; progress lets the newest go, timed from the oldest it stands for."""
+    source = FedSource()
+    rig = Rig(source, **LIVE, LIVE_LEAD_TICKS="8").start()
+    source.feed(*_legs(), *[book("ETHUSDT", T0_MS + i, i + 1, read_at_ns=BEGIN_NS + i) for i in range(1, 30)])
+    rig.turns()
+    assert (len(rig.ticks_of(PAIR)), rig.details["conflated"], rig.details["pending"]) == (8, 21, 1)
+    assert rig.details["pairs_behind"] == 0, "decisions do not lag"
+    _decide(rig, 0)
+    assert [tick.event_time_ns // 1_000_000 - T0_MS for tick in rig.turns().ticks_of(PAIR)] == [*range(8), 29]
+    assert [record.trace.read_at_ns for record in rig.broker.records(TICKS) if record.key == PAIR][-1] == BEGIN_NS + 8
+
+
+def test_what_waited_too_long_is_conflated() -> None:
+    """Frames that were read long ago are made one tick a turn, the newest: while they waited, others have come."""
+    source = FedSource()
+    rig = Rig(source, **LIVE).start()
+    rig.clock.advance_ms(51)
+    source.feed(*_legs(), *[book("ETHUSDT", T0_MS + i, i + 1) for i in range(1, 10)])
+    rig.turns(1)
+    assert [tick.event_time_ns // 1_000_000 - T0_MS for tick in rig.ticks_of(PAIR)] == [9]
+    assert rig.details["conflated"] == 9
+
+
+def test_the_first_of_a_burst_do_not_wait_for_the_rest() -> None:
+    """Live, the first turn takes few frames, those after it many, until there are no more; a lone frame is again in a turn of its own."""
+    source = FedSource()
+    rig = Rig(source, **LIVE, LIVE_LEAD_TICKS="1000").start()
+    source.feed(*_legs(), *[book("ETHUSDT", T0_MS + i, i + 1) for i in range(1, 200)])
+    handled = [rig.service.turn(0) for _ in range(4)]
+    assert handled == [16, 128, 57, 0]
+    source.feed(*[book("ETHUSDT", T0_MS + i, i + 1) for i in range(200, 230)])
+    assert rig.service.turn(0) == 16
+
+
+@pytest.mark.parametrize(("undecided_ms", "patience_s"), [(49, 0.001), (51, 0.01)])
+def test_progress_is_looked_for_often_while_it_is_near(undecided_ms: int, patience_s: float) -> None:
+    """A tick that is held for progress does not wait out a turn without frames; one that is held for a process that is away may."""
+    source = FedSource()
+    rig = Rig(source, **LIVE, LIVE_LEAD_TICKS="8").start()
+    source.feed(*_legs(), *[book("ETHUSDT", T0_MS + i, i + 1) for i in range(1, 10)])
+    rig.turns().clock.advance_ms(undecided_ms)
+    rig.service.turn(1.0)
+    assert source.waited_s == patience_s
 
 
 def test_a_close_writes_what_is_held_first() -> None:
