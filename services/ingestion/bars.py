@@ -141,14 +141,15 @@ class BarKeeper:
             while state.undecided and state.undecided[0][0] <= seq:
                 state.undecided.popleft()
 
-    def release(self, now_ns: int) -> int:
-        """Write the held ticks that may go; returns how many pairs are behind."""
-        if not self._conflating:
-            return 0
+    def release(self, now_ns: int) -> None:
+        """Write the held ticks that may go."""
         for state in self._pairs:
-            if self._may_write(state, now_ns):
+            if state.pending is not None and self._may_write(state, now_ns):
                 self._flush(state, now_ns)
-        return sum(self._is_behind(state, now_ns) for state in self._pairs)
+
+    def pairs_behind(self, now_ns: int) -> int:
+        """How many pairs of a live feed are behind."""
+        return sum(self._is_behind(state, now_ns) for state in self._pairs) if self._conflating else 0
 
     def holds_until_progress(self, now_ns: int) -> bool:
         """Whether a tick is held that may go with the next word of progress, which is near."""

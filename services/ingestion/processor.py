@@ -76,7 +76,7 @@ class IngestionService:
         if log.other_pairs:
             self._observer.log("WARNING", "the log is of other PAIRS: its session is over, pairs warm up again in a new one", session=log.session)
         self._source.start()
-        self._report(self._ingestor, behind=0)
+        self._report(self._ingestor)
 
     def turn(self, timeout_s: float) -> int:
         """Hear of progress, take in frames, publish what comes of them."""
@@ -93,7 +93,7 @@ class IngestionService:
         self._most = self._batches[more_may_wait]
         if self._live and not more_may_wait:
             ingestor.on_timer(read_from_ns)
-        behind = ingestor.bars.release(self._clock())
+        ingestor.bars.release(self._clock())
         self._publish(ingestor, producer)
         self._source.settle(ingestor.intake.unsettled)
         self._watch_market(ingestor)
@@ -103,7 +103,7 @@ class IngestionService:
         elif ingestor.block is Block.LEAD:
             self._hear(min(timeout_s, _BLOCKED_WAIT_S))
         if not frames or self._clock() - self._reported_at_ns >= self.report_interval_ns:
-            self._report(ingestor, behind=behind)
+            self._report(ingestor)
         return len(frames)
 
     def stop(self) -> None:
@@ -227,8 +227,9 @@ class IngestionService:
             ingestor.excuse_market()
             self._waiting_for_market_since_ns = 0
 
-    def _report(self, ingestor: Ingestor, *, behind: int) -> None:
-        self._reported_at_ns = self._clock()
+    def _report(self, ingestor: Ingestor) -> None:
+        self._reported_at_ns = now_ns = self._clock()
+        behind = ingestor.bars.pairs_behind(now_ns)
         books, status = ingestor.accounting, self._source.status()
         self._count_new("crypto_bot_frames_total", "outcome", {"tick": books.ticks, "conflated": books.conflated, "dead-letter": books.dead_letters})
         self._count_new("crypto_bot_frames_total", "outcome", {"ignored": books.ignored.total()})
