@@ -62,7 +62,7 @@ def pair_of(message: Message) -> str:
 class _Tally:
     """What a turn counts, reported once at its end."""
 
-    outputs: int = 0
+    outputs: Counter[str] = field(default_factory=Counter)
     dropped: Counter[str] = field(default_factory=Counter)
 
 
@@ -80,13 +80,15 @@ class KeyedService(Generic[S]):
         transport: Transport,
         observer: Observer,
         clock: WallClock,
+        closes_topic: Topic | None = None,
     ) -> None:
+        """The answers that close a bar go to `closes_topic` too: its readers are not woken by ticks."""
         self.name = name
         self.group = f"crypto-bot-{name}"
         self._model = model
         self._pairs = tuple(pairs)
         self._input_topic, self._output_topic = input_topic, output_topic
-        self._state_topic = state_topic
+        self._state_topic, self._closes_topic = state_topic, closes_topic
         self._transport = transport
         self._observer = observer
         self._clock = clock
@@ -113,7 +115,8 @@ class KeyedService(Generic[S]):
 
     def start(self) -> None:
         """Join the group; states are restored when partitions are assigned. May be called again after a TransportError."""
-        counts = {topic.name: self._transport.partitions(topic) for topic in (self._input_topic, self._output_topic, self._state_topic)}
+        topics = (self._input_topic, self._output_topic, self._closes_topic, self._state_topic)
+        counts = {topic.name: self._transport.partitions(topic) for topic in topics if topic}
         if len(set(counts.values())) > 1:
             raise ConfigurationError([f"topics must have the same number of partitions, but have {counts}; make them anew with TOPIC_PARTITIONS of them"])
         self._pairs_of = {}
@@ -202,7 +205,7 @@ class KeyedService(Generic[S]):
                 self._handle(partition, record, tally)
                 partition.next_offset = record.offset + 1
         self._inputs += len(records)
-        self._outputs += tally.outputs
+        self._outputs += tally.outputs[self._output_topic.name]
         self._since_snapshot += len(records)
         self._report(records, tally)
         took_ns = max(1, self._clock() - self._now_ns)
@@ -252,8 +255,7 @@ class KeyedService(Generic[S]):
         is_new = partition.is_new(slot, record.offset)
         if is_new:
             for output in outputs:
-                self._send(self._output_topic, slot.pair, output, trace=record.trace.with_hop(self._now_ns, self._clock()))
-            tally.outputs += len(outputs)
+                self._publish(slot.pair, output, record.trace, tally)
             if isinstance(message, BarClose | HedgeRatioClose):
                 self._log_bar(record, message)
         elif outputs:
@@ -265,6 +267,14 @@ class KeyedService(Generic[S]):
         if self._summary and self._now_ns - slot.shown_at_ns >= SUMMARY_INTERVAL_NS:
             slot.shown_at_ns = self._now_ns
             self._observer.pair_state(slot.pair, self._summary(state))
+
+    def _publish(self, pair: str, output: Message, trace: Trace, tally: _Tally) -> None:
+        topics = [self._output_topic]
+        if self._closes_topic and isinstance(output, HedgeRatioClose):
+            topics.append(self._closes_topic)
+        for topic in topics:
+            self._send(topic, pair, output, trace=trace.with_hop(self._now_ns, self._clock()))
+            tally.outputs[topic.name] += 1
 
     def _log_bar(self, record: Record, message: BarClose | HedgeRatioClose) -> None:
         """A bar is told of in every service that answers it, under one trace; ticks are too many for lines."""
@@ -290,8 +300,8 @@ class KeyedService(Generic[S]):
 
     def _report(self, records: Sequence[Record], tally: _Tally) -> None:
         self._observer.count("crypto_bot_records_consumed_total", len(records), topic=self._input_topic.name)
-        if tally.outputs:
-            self._observer.count("crypto_bot_records_produced_total", tally.outputs, topic=self._output_topic.name)
+        for topic, amount in tally.outputs.items():
+            self._observer.count("crypto_bot_records_produced_total", amount, topic=topic)
         for reason, amount in tally.dropped.items():
             self._observer.count("crypto_bot_records_dropped_total", amount, topic=self._input_topic.name, reason=reason)
         if oldest := records[0].trace.read_at_ns:

@@ -568,4 +568,4 @@ TickMessage = WriterEpoch | Tick | BarClose
 HedgeMessage = HedgeRatio | HedgeRatioClose
 RiskMessage = RiskSignal | RiskHeartbeat
 LetterMessage = DeadLetter | DeadLetterReplayed
-ExecutionMessage = Decision | OrderEvent | Fill | FundingPayment | RoundTrip | Mark | HoldExpired | CommandApplied | ExposureStop | Progress
+ExecutionMessage = Decision | OrderEvent | Fill | FundingPayment | RoundTrip | Mark | HoldExpired | CommandApplied | ExposureStop

@@ -19,7 +19,7 @@ from common.pair_gauges import PairGauges
 from common.processor import Observer, Position, Service
 from common.rules import SymbolRules
 from common.settings import Market, load
-from common.topics import EXECUTIONS, GARCH_STATE, HEDGE_RATIOS, RISK_SIGNALS, VOLATILITY_THRESHOLDS, Topic
+from common.topics import EXECUTIONS, GARCH_STATE, HEDGE_RATIO_CLOSES, RISK_SIGNALS, VOLATILITY_THRESHOLDS, Topic
 from services.exchange_simulator.recording import Frame as RecordedFrame
 from services.exchange_simulator.rounds import Rounds
 from services.execution.committed import Committed
@@ -213,4 +213,4 @@ class Offline:
         settings = load(GarchSettings, self.environment)
         model = GarchModel(settings.parameters, settings.bar_interval_ns, InlineFits())
         observer = PairGauges(context.observer, GAUGES)
-        return KeyedService(GARCH, model, self.pairs, HEDGE_RATIOS, VOLATILITY_THRESHOLDS, GARCH_STATE, context.transport, observer, context.clock)
+        return KeyedService(GARCH, model, self.pairs, HEDGE_RATIO_CLOSES, VOLATILITY_THRESHOLDS, GARCH_STATE, context.transport, observer, context.clock)

@@ -43,13 +43,17 @@ _DAYS = 24
 
 TICKS = Topic("ticks", "pair", Retention.BY_SIZE, "both legs' books at one instant, and one bar close a bar", share=28)
 HEDGE_RATIOS = Topic("hedge-ratios", "pair", Retention.BY_SIZE, "hedge ratio and innovation for every tick and bar close", share=36)
+HEDGE_RATIO_CLOSES = Topic(
+    "hedge-ratio-closes", "pair", Retention.BY_TIME, "the bar closes of `hedge-ratios` once more, for who needs no ticks", keep_hours=3 * _DAYS, share=4
+)
 VOLATILITY_THRESHOLDS = Topic(
     "volatility-thresholds", "pair", Retention.BY_TIME, "volatility forecast and thresholds, one a bar", keep_hours=3 * _DAYS, share=4
 )
 RISK_SIGNALS = Topic(
     "risk-signals", "pair", Retention.BY_TIME, "verdict, budget and evidence, one a bar, and a heartbeat a second", keep_hours=3 * _DAYS, share=6
 )
-EXECUTIONS = Topic("executions", "pair", Retention.BY_TIME, "decisions, orders, fills, round trips, marks and progress", keep_hours=30 * _DAYS, share=18)
+EXECUTIONS = Topic("executions", "pair", Retention.BY_TIME, "decisions, orders, fills, round trips and marks", keep_hours=30 * _DAYS, share=18)
+PROGRESS = Topic("progress", "the first pair told of", Retention.BY_TIME, "how far each pair is decided", per_pair=False, keep_hours=1, share=1)
 COMMANDS = Topic("commands", "pair or `portfolio`", Retention.BY_TIME, "halt, resume and flatten, with who and why", per_pair=False, keep_hours=30 * _DAYS)
 KALMAN_STATE = Topic("kalman-state", "pair", Retention.COMPACTED, "filter state and the offset of the last input applied", share=2)
 GARCH_STATE = Topic("garch-state", "pair", Retention.COMPACTED, "volatility state and the offset of the last input applied", share=3)
@@ -60,9 +64,11 @@ DEAD_LETTERS = Topic(
 ALL_TOPICS = (
     TICKS,
     HEDGE_RATIOS,
+    HEDGE_RATIO_CLOSES,
     VOLATILITY_THRESHOLDS,
     RISK_SIGNALS,
     EXECUTIONS,
+    PROGRESS,
     COMMANDS,
     KALMAN_STATE,
     GARCH_STATE,

@@ -9,12 +9,12 @@ from pathlib import Path
 
 from common.errors import TransportError
 from common.processor import Transport
-from common.topics import EXECUTIONS, HEDGE_RATIOS, TICKS, VOLATILITY_THRESHOLDS, Topic
+from common.topics import EXECUTIONS, HEDGE_RATIO_CLOSES, HEDGE_RATIOS, TICKS, VOLATILITY_THRESHOLDS, Topic
 from scripts.embedded.servers import HOST
 from scripts.sessions.ledgers import reading
 from services.execution.ledger import LEDGER_FILE
 
-_GROUPS = {"kalman-filter-service": TICKS, "garch-volatility-service": HEDGE_RATIOS}
+_GROUPS = {"kalman-filter-service": TICKS, "garch-volatility-service": HEDGE_RATIO_CLOSES}
 _FILES = {"execution-service": (LEDGER_FILE, (HEDGE_RATIOS,)), "risk-manager-service": ("risk.db", (VOLATILITY_THRESHOLDS, EXECUTIONS))}
 _DROPPED = re.compile(r"^crypto_bot_records_dropped_total\{(?P<labels>[^}]*)\} (?P<value>\S+)$", re.MULTILINE)
 _REASON = re.compile(r'reason="([^"]*)"')

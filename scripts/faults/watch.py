@@ -6,18 +6,18 @@ from common.codec import decoder_of
 from common.errors import CryptoBotError, InvalidRecord
 from common.messages import Mark, Progress, RiskSignal
 from common.processor import Position, Record, Transport
-from common.topics import EXECUTIONS, RISK_SIGNALS
+from common.topics import EXECUTIONS, PROGRESS, RISK_SIGNALS
 
 
 class DecisionWatch:
-    """Reads `executions` and `risk-signals` in a thread of its own."""
+    """Reads `executions`, `progress` and `risk-signals` in a thread of its own."""
 
     def __init__(self, transport: Transport, pairs: tuple[str, ...]) -> None:
         self._pairs = frozenset(pairs)
         self._decided: dict[str, int] = {}
         self._marks: set[tuple[str, int, int]] = set()
         self._ended: set[tuple[str, str]] = set()
-        self._decoders = {topic: decoder_of(topic) for topic in (EXECUTIONS, RISK_SIGNALS)}
+        self._decoders = {topic: decoder_of(topic) for topic in (EXECUTIONS, PROGRESS, RISK_SIGNALS)}
         self._reader = transport.reader([Position(topic, number, 0) for topic in self._decoders for number in range(transport.partitions(topic))])
         self._stop = threading.Event()
         self.problem = ""

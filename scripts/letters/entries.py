@@ -9,12 +9,13 @@ from typing import Any, NamedTuple
 
 from common.dead_letters import MAX_KEY_CHARACTERS
 from common.messages import DeadLetter
-from common.topics import EXECUTIONS, HEDGE_RATIOS, RISK_SIGNALS, VOLATILITY_THRESHOLDS
+from common.topics import EXECUTIONS, HEDGE_RATIO_CLOSES, HEDGE_RATIOS, RISK_SIGNALS, VOLATILITY_THRESHOLDS
 
 #: Receivers of these drop what they have passed, by (pair, seq) or (pair, bar), so a late copy does no harm.
-REPLAYABLE = {topic.name: topic for topic in (HEDGE_RATIOS, VOLATILITY_THRESHOLDS, RISK_SIGNALS, EXECUTIONS)}
+REPLAYABLE = {topic.name: topic for topic in (HEDGE_RATIOS, HEDGE_RATIO_CLOSES, VOLATILITY_THRESHOLDS, RISK_SIGNALS, EXECUTIONS)}
 _HARMFUL = {
     "ticks": "only ingestion writes ticks, in order; a late one could stand for a writer or session that never was",
+    "progress": "what was decided then has been told again since",
     "commands": "what an operator wanted then is not what is wanted now; give the command anew",
     "kalman-state": "an old state would hide the newer ones",
     "garch-state": "an old state would hide the newer ones",

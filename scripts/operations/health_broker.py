@@ -8,7 +8,7 @@ from scripts.operations.health_rows import Row, State
 from scripts.operations.health_services import BROKER, MOST_LAG
 
 #: The groups, by the service whose replicas are their members, and the topic that each reads.
-GROUPS: Mapping[str, str] = {"kalman-filter-service": "ticks", "garch-volatility-service": "hedge-ratios"}
+GROUPS: Mapping[str, str] = {"kalman-filter-service": "ticks", "garch-volatility-service": "hedge-ratio-closes"}
 
 
 class Group(NamedTuple):

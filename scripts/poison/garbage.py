@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from common.codec import encode
 from common.messages import Command, CommandKind, HedgeRatio, ModelStatus, Quote, Tick
-from common.topics import COMMANDS, EXECUTIONS, HEDGE_RATIOS, RISK_SIGNALS, TICKS, VOLATILITY_THRESHOLDS, Topic
+from common.topics import COMMANDS, EXECUTIONS, HEDGE_RATIO_CLOSES, HEDGE_RATIOS, PROGRESS, RISK_SIGNALS, TICKS, VOLATILITY_THRESHOLDS, Topic
 
 STRANGER = "FUZZUSDT-BTCUSDT"
 #: What a record of a pair that is not traded is counted as, where it is no dead letter.
@@ -17,10 +17,12 @@ STRANGERS_DROPPED = "unconfigured-pair"
 #: Who sets aside, or drops, what it cannot use of each topic.
 READERS = {
     TICKS: ("kalman-filter-service",),
-    HEDGE_RATIOS: ("garch-volatility-service", "execution-service"),
+    HEDGE_RATIOS: ("execution-service",),
+    HEDGE_RATIO_CLOSES: ("garch-volatility-service",),
     VOLATILITY_THRESHOLDS: ("risk-manager-service",),
     RISK_SIGNALS: ("execution-service",),
     EXECUTIONS: ("risk-manager-service",),
+    PROGRESS: ("ingestion-service",),
     COMMANDS: ("execution-service",),
 }
 _KEYS = ("", STRANGER, "ETHUSDT-BTCUSDT", "\u2603" * 5)

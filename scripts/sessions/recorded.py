@@ -22,8 +22,8 @@ OUTPUTS = (HEDGE_RATIOS, VOLATILITY_THRESHOLDS, RISK_SIGNALS, EXECUTIONS)
 _POLL_S = 1.0
 #: Polls in a row without a record before the broker counts as away.
 _PATIENCE = 15
-#: What serves liveness and the lead only.
-_PASSING = (m.Progress, m.RiskHeartbeat)
+#: What serves liveness only.
+_PASSING = m.RiskHeartbeat
 
 Hear = Callable[[str], None]
 

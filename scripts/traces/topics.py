@@ -12,7 +12,7 @@ from common.errors import InvalidRecord, TransportError
 from common.io.kafka_security import Troubles, await_cluster, security_settings
 from common.io.kafka_settings import LOGGER, TRACE_HEADER, connection_settings, reader_settings
 from common.settings import Settings
-from common.topics import EXECUTIONS, TICKS, Topic
+from common.topics import EXECUTIONS, PROGRESS, TICKS, Topic
 from common.trace import NO_TRACE, Trace
 from scripts.traces.ids import Span
 from scripts.traces.way import SERVICES, Found, decided_orders, unfinished
@@ -24,10 +24,13 @@ _PATIENCE_S = 30.0
 _BATCH = 2000
 #: A trace that more ids than this begin like is ambiguous enough.
 _MOST_IDS = 5
+#: What execution says, also without a trace; and all that is read.
+_SAID = (EXECUTIONS, PROGRESS)
+_READ = (*SERVICES, PROGRESS)
 
 
 class Search(NamedTuple):
-    """What was found: the records of the trace, those of `executions` since, the ids, and when the oldest record of `ticks` is of."""
+    """What was found: the records of the trace, what execution said since, the ids, and when the oldest record of `ticks` is of."""
 
     own: Sequence[Found]
     executions: Sequence[Found]
@@ -52,23 +55,23 @@ class TraceTopics:
         # librdkafka's own broker holds every fetch for the full wait.
         reader = reader_settings(connection, fetch_wait_max_ms=20, lazy=False)
         self._client = confluent_kafka.Consumer({**reader, "auto.offset.reset": "earliest", "error_cb": troubles.note}, logger=LOGGER)
-        self._decoders: Mapping[Topic, Decoder[Any]] = {topic: decoder_of(topic) for topic in SERVICES}
+        self._decoders: Mapping[Topic, Decoder[Any]] = {topic: decoder_of(topic) for topic in _READ}
         known = await_cluster(self._client, troubles, settings.kafka_bootstrap_servers, _TIMEOUT_S).topics
-        if missing := [topic.name for topic in SERVICES if self._prefix + topic.name not in known]:
+        if missing := [topic.name for topic in _READ if self._prefix + topic.name not in known]:
             raise TransportError(
                 f"there is no topic {', '.join(missing)} at {settings.kafka_bootstrap_servers}: is it crypto-bot's broker, and TOPIC_PREFIX right?"
             )
-        self._partitions = {topic: sorted(known[self._prefix + topic.name].partitions) for topic in SERVICES}
+        self._partitions = {topic: sorted(known[self._prefix + topic.name].partitions) for topic in _READ}
 
     def search(self, span: Span, within_s: float) -> Search:
-        """Look for a trace in what was produced from its time on, for so long; for an order that is still open to the end of `executions`."""
+        """Look for a trace in what was produced from its time on, for so long; for an order that is still open to the end of what execution says."""
         since_ms = span.first_ns // 1_000_000 - _CLOCKS_MS
         until_ms = span.last_ns // 1_000_000 + _CLOCKS_MS + round(within_s * 1000)
         own: list[Found] = []
         executions: list[Found] = []
         ids: dict[str, None] = {}
-        for found in self._records(tuple(SERVICES), since_ms, until_ms):
-            if found.topic == EXECUTIONS:
+        for found in self._records(_READ, since_ms, until_ms):
+            if found.topic in _SAID:
                 executions.append(found)
             if found.trace and span.holds(found.trace.read_at_ns):
                 own.append(found)
@@ -76,7 +79,7 @@ class TraceTopics:
                 if len(ids) > _MOST_IDS:
                     break
         if len(ids) == 1 and unfinished(decided_orders(own), executions):
-            executions = [*self._records((EXECUTIONS,), since_ms, None)]
+            executions = [*self._records(_SAID, since_ms, None)]
         return Search(own, executions, tuple(ids), None if own else self._oldest_ms(TICKS))
 
     def close(self) -> None:
@@ -113,7 +116,7 @@ class TraceTopics:
 
     def _found(self, topic: Topic, message: Any, time_ms: int) -> Iterator[Found]:
         trace = next((Trace.of(value) for name, value in message.headers() or () if name == TRACE_HEADER and value), NO_TRACE)
-        if not trace and topic != EXECUTIONS:
+        if not trace and topic not in _SAID:
             return
         try:
             yield Found(topic, message.partition(), message.offset(), time_ms, trace, self._decoders[topic].decode(message.value() or b""))

@@ -92,7 +92,7 @@ def ways(own: Sequence[Found], executions: Sequence[Found]) -> list[Way]:
     own
         Every record of the trace, in any order.
     executions
-        Records of `executions` from that time on, whatever their trace.
+        Records of `executions` and `progress` from that time on, whatever their trace.
     """
     found: dict[tuple[str, int], Way] = {}
     for record in sorted(own, key=lambda each: len(each.trace)):

@@ -21,7 +21,7 @@ from common.messages import PROGRESS_TICKS, OrderEvent, Progress, RiskHeartbeat
 from common.processor import Consumer, Health, Observer, Output, Producer, Record, Transport, WallClock
 from common.rules import SymbolRules
 from common.settings import require_writable
-from common.topics import COMMANDS, DEAD_LETTERS, EXECUTIONS, HEDGE_RATIOS, RISK_SIGNALS, Topic
+from common.topics import COMMANDS, DEAD_LETTERS, EXECUTIONS, HEDGE_RATIOS, PROGRESS, RISK_SIGNALS, Topic
 from services.execution import gauges, history, views
 from services.execution.committed import Committed
 from services.execution.engine import Engine
@@ -305,8 +305,8 @@ class ExecutionService:
 
     def _send_progress(self, now_ns: int) -> None:
         if self._progress:
-            self._producer.send(EXECUTIONS, next(iter(self._progress)), encode(Progress(decided=self._progress)))
-            self._observer.count("crypto_bot_records_produced_total", topic=EXECUTIONS.name)
+            self._producer.send(PROGRESS, next(iter(self._progress)), encode(Progress(decided=self._progress)))
+            self._observer.count("crypto_bot_records_produced_total", topic=PROGRESS.name)
             self._progress = {}
         self._progress_at_ns = now_ns
 

@@ -179,7 +179,7 @@ METRICS = (*LATENCY, *TRADING, *MONEY, *STRATEGY, *RECORDS)
 CATALOGUE = catalogue(
     Flow(
         consumed=("hedge-ratios", "risk-signals", "commands"),
-        produced=("executions",),
+        produced=("executions", "progress"),
         refusals=(*COMMON_REFUSALS, "invalid-estimate", "invalid-thresholds", "invalid-budget", "unknown-pair", "bar-far-ahead"),
         drops=("repeated", "closed-bar", "old-session", "old-signal", "unconfigured-pair"),
     ),

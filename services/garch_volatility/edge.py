@@ -7,7 +7,7 @@ from multiprocessing import get_context
 from common.bootstrap import Context
 from common.keyed_service import KeyedService
 from common.pair_gauges import PairGauges
-from common.topics import GARCH_STATE, HEDGE_RATIOS, VOLATILITY_THRESHOLDS
+from common.topics import GARCH_STATE, HEDGE_RATIO_CLOSES, VOLATILITY_THRESHOLDS
 from services.garch_volatility import worker
 from services.garch_volatility.fitting import FitRequest
 from services.garch_volatility.metrics import GAUGES
@@ -82,7 +82,7 @@ def build(settings: GarchSettings, context: Context) -> GarchService:
     model = GarchModel(settings.parameters, settings.bar_interval_ns, fits)
     pairs = tuple(map(str, settings.trading_pairs()))
     observer = PairGauges(context.observer, GAUGES)
-    service = GarchService(NAME, model, pairs, HEDGE_RATIOS, VOLATILITY_THRESHOLDS, GARCH_STATE, context.transport, observer, context.clock)
+    service = GarchService(NAME, model, pairs, HEDGE_RATIO_CLOSES, VOLATILITY_THRESHOLDS, GARCH_STATE, context.transport, observer, context.clock)
     service.fits = fits
     return service
 

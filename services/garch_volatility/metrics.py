@@ -31,7 +31,7 @@ METRICS = (
 #: With the common metrics.
 CATALOGUE = catalogue(
     Flow(
-        consumed=("hedge-ratios",),
+        consumed=("hedge-ratio-closes",),
         produced=("volatility-thresholds",),
         refusals=(*COMMON_REFUSALS, "no-pair", "wrong-partition", "unexpected-message", "bar-jump", "invalid-estimate"),
         drops=("already-applied", "published-before", "unconfigured-pair", "closed-bar", "old-session"),

@@ -1,4 +1,4 @@
-"""Volatility as a model of one pair: hedge ratios in, one record of thresholds a bar out."""
+"""Volatility as a model of one pair: bar closes with their hedge ratios in, one record of thresholds a bar out."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -8,7 +8,7 @@ import msgspec
 
 from common.errors import InvalidRecord
 from common.market import MOST_BARS_SKIPPED, bar_end_ns
-from common.messages import BarStatus, HedgeEstimate, HedgeRatio, HedgeRatioClose, Message, ModelStatus, Quote, Thresholds, VolatilityModel
+from common.messages import BarStatus, HedgeEstimate, HedgeRatioClose, Message, ModelStatus, Quote, Thresholds, VolatilityModel
 from common.plausible import require_books, require_estimate
 from services.garch_volatility.fitting import FitRequest, Fits
 from services.garch_volatility.thresholds import ThresholdParameters, band
@@ -78,7 +78,7 @@ class GarchState(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class GarchModel:
-    """Answers each HedgeRatioClose with exactly one Thresholds; a HedgeRatio needs no answer.
+    """Answers each HedgeRatioClose with exactly one Thresholds.
 
     Parameters
     ----------
@@ -92,7 +92,8 @@ class GarchModel:
     """
 
     name = "garch"
-    schema = 1
+    #: Snapshots of schema 1 tell offsets of `hedge-ratios`, which was the input then.
+    schema = 2
     state_type = GarchState
 
     def __init__(self, parameters: GarchParameters, bar_interval_ns: int, fits: Fits) -> None:
@@ -115,18 +116,18 @@ class GarchModel:
         return None
 
     def step(self, state: GarchState, message: Message) -> tuple[GarchState, Sequence[Message]]:
-        """Apply one record of `hedge-ratios`; bars that it skips are answered first, as MISSING.
+        """Apply one record of `hedge-ratio-closes`; bars that it skips are answered first, as MISSING.
 
         Raises
         ------
         InvalidRecord
-            When an estimate or bar number cannot be right, or the message is none of `hedge-ratios`; the state is as before.
+            When an estimate or bar number cannot be right, or the message is none of `hedge-ratio-closes`; the state is as before.
 
         """
-        if isinstance(message, HedgeRatio) or self.drop_reason(state, message):
-            return state, ()
         if not isinstance(message, HedgeRatioClose):
-            raise InvalidRecord("unexpected-message", f"{type(message).__name__} does not belong in hedge-ratios")
+            raise InvalidRecord("unexpected-message", f"{type(message).__name__} does not belong in hedge-ratio-closes")
+        if self.drop_reason(state, message):
+            return state, ()
         if message.estimate:
             require_estimate(message.estimate)
         if message.last_tick:

@@ -64,7 +64,7 @@ CATALOGUE = catalogue(
             "time-jump",
             "time-backwards",
         ),
-        sources=_CHANNELS,
+        sources=(*_CHANNELS, "progress"),
     ),
     METRICS,
 )

@@ -4,13 +4,14 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from common.codec import decoder_of, encode
+from common.codec import Decoder, decoder_of, encode
+from common.dead_letters import dead_letter
 from common.errors import InvalidRecord
 from common.market import NANOSECONDS
-from common.messages import BarClose, Feed, Mark, Progress
+from common.messages import BarClose, Feed, Progress
 from common.processor import Consumer, Health, Observer, Position, Producer, Transport, WallClock
 from common.settings import Market
-from common.topics import DEAD_LETTERS, EXECUTIONS, TICKS
+from common.topics import DEAD_LETTERS, PROGRESS, TICKS
 from common.trace import Trace
 from services.ingestion.bars import BarParams
 from services.ingestion.ingestor import Block, Ingestor
@@ -48,7 +49,7 @@ class IngestionService:
         self._live = settings.feed_in_use is Feed.LIVE
         self._batches = (_FIRST_BATCH, _BURST_BATCH) if self._live and settings.conflate is Conflate.BEHIND else (_BATCH, _BATCH)
         self._most = self._batches[0]
-        self._progress_decoder = decoder_of(EXECUTIONS)
+        self._progress_decoder: Decoder[Progress] = decoder_of(PROGRESS)
         self._producer: Producer | None = None
         self._progress: Consumer | None = None
         self._ingestor: Ingestor | None = None
@@ -66,8 +67,8 @@ class IngestionService:
         pairs = self._settings.trading_pairs()
         log = take_over(self._transport, self._producer, pairs, self._settings.bar_interval_ns)
         if self._progress is None:
-            ends = self._transport.end_offsets(EXECUTIONS)
-            self._progress = self._transport.reader([Position(EXECUTIONS, partition, offset) for partition, offset in ends.items()])
+            ends = self._transport.end_offsets(PROGRESS)
+            self._progress = self._transport.reader([Position(PROGRESS, partition, offset) for partition, offset in ends.items()])
         self._epoch = log.epoch
         self._reported.clear()
         self._ingestor = Ingestor(self._intake_params(), self._bar_params(), log)
@@ -177,14 +178,12 @@ class IngestionService:
         records = self._progress.poll(timeout_s) if self._progress is not None else ()
         for record in records:
             try:
-                message = self._progress_decoder.decode(record.value)
-            except InvalidRecord:
-                continue  # Execution's consumers set it aside.
-            if isinstance(message, Progress):
-                for pair, seq in message.decided.items():
-                    ingestor.bars.decided(pair, seq)
-            elif isinstance(message, Mark):
-                ingestor.bars.decided(message.pair, message.seq)
+                told = self._progress_decoder.decode(record.value)
+            except InvalidRecord as error:
+                ingestor.intake.letters.append(dead_letter(SERVICE, record, error))
+                continue
+            for pair, seq in told.decided.items():
+                ingestor.bars.decided(pair, seq)
 
     def _go_on(self, ingestor: Ingestor, producer: Producer) -> None:
         more = True

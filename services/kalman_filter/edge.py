@@ -3,7 +3,7 @@
 from common.bootstrap import Context
 from common.keyed_service import KeyedService
 from common.pair_gauges import PairGauges
-from common.topics import HEDGE_RATIOS, KALMAN_STATE, TICKS
+from common.topics import HEDGE_RATIO_CLOSES, HEDGE_RATIOS, KALMAN_STATE, TICKS
 from services.kalman_filter.metrics import GAUGES
 from services.kalman_filter.processor import KalmanModel, KalmanState
 from services.kalman_filter.settings import KalmanSettings
@@ -16,4 +16,4 @@ def build(settings: KalmanSettings, context: Context) -> KeyedService[KalmanStat
     model = KalmanModel(settings.parameters, settings.bar_interval_ns)
     pairs = tuple(map(str, settings.trading_pairs()))
     observer = PairGauges(context.observer, GAUGES)
-    return KeyedService(NAME, model, pairs, TICKS, HEDGE_RATIOS, KALMAN_STATE, context.transport, observer, context.clock)
+    return KeyedService(NAME, model, pairs, TICKS, HEDGE_RATIOS, KALMAN_STATE, context.transport, observer, context.clock, HEDGE_RATIO_CLOSES)

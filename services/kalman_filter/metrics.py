@@ -30,7 +30,7 @@ METRICS = (
 CATALOGUE = catalogue(
     Flow(
         consumed=("ticks",),
-        produced=("hedge-ratios",),
+        produced=("hedge-ratios", "hedge-ratio-closes"),
         refusals=(*COMMON_REFUSALS, "no-pair", "wrong-partition", "unexpected-message", "bar-jump", "invalid-price"),
         drops=("already-applied", "published-before", "unconfigured-pair", "seen", "closed-bar", "old-epoch", "old-session"),
     ),

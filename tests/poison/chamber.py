@@ -9,10 +9,10 @@ from typing import NamedTuple
 
 from common.codec import decoder_of
 from common.io.metrics import RecordingObserver
-from common.messages import DeadLetter, Progress
+from common.messages import DeadLetter
 from common.processor import Record
 from common.settings import Market
-from common.topics import ALL_TOPICS, COMMANDS, DEAD_LETTERS, EXECUTIONS, HEDGE_RATIOS, RISK_SIGNALS, TICKS, VOLATILITY_THRESHOLDS, Topic
+from common.topics import ALL_TOPICS, COMMANDS, DEAD_LETTERS, EXECUTIONS, HEDGE_RATIO_CLOSES, HEDGE_RATIOS, RISK_SIGNALS, TICKS, VOLATILITY_THRESHOLDS, Topic
 from scripts.offline import EXECUTION, GARCH, KALMAN, RISK, Offline, public_frames
 from services.exchange_simulator.recording import Frame
 from tests.replay.schedules import Scenario, klines
@@ -23,7 +23,7 @@ BARS = 60
 #: What each service answers, and with what.
 READS: Mapping[str, tuple[Topic, ...]] = {
     KALMAN: (TICKS,),
-    GARCH: (HEDGE_RATIOS,),
+    GARCH: (HEDGE_RATIO_CLOSES,),
     RISK: (VOLATILITY_THRESHOLDS, EXECUTIONS),
     EXECUTION: (HEDGE_RATIOS, RISK_SIGNALS, COMMANDS),
 }
@@ -44,10 +44,7 @@ class Poison(NamedTuple):
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a service made of its inputs: its answers, what it set aside, and what it dropped, by reason.
-
-    Progress is no answer: when it is told depends on how the records fall into turns.
-    """
+    """What a service made of its inputs: its answers, what it set aside, and what it dropped, by reason."""
 
     answers: tuple[bytes, ...]
     dead_letters: tuple[DeadLetter, ...]
@@ -119,10 +116,10 @@ def _fill(made: Offline, topic: Topic, poison: Sequence[Poison]) -> None:
 
 def _outcome(made: Offline, name: str, *, ready: bool) -> Outcome:
     assert isinstance(made.observer, RecordingObserver)
-    letters, written = decoder_of(DEAD_LETTERS), decoder_of(WRITES[name])
+    letters = decoder_of(DEAD_LETTERS)
     counts = made.observer.counts.items()
     return Outcome(
-        tuple(record.value for record in made.broker.records(WRITES[name]) if not isinstance(written.decode(record.value), Progress)),
+        tuple(record.value for record in made.broker.records(WRITES[name])),
         tuple(letters.decode(record.value) for record in made.broker.records(DEAD_LETTERS)),
         {dict(labels)["reason"]: amount for (counted, labels), amount in counts if counted == "crypto_bot_records_dropped_total"},
         ready,

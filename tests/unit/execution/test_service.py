@@ -28,12 +28,11 @@ from common.messages import (
     HoldExpired,
     Mark,
     Message,
-    Progress,
     RiskHeartbeat,
     RoundTrip,
 )
 from common.metrics import COMMON_METRICS
-from common.topics import COMMANDS, DEAD_LETTERS, EXECUTIONS, HEDGE_RATIOS, RISK_SIGNALS, Topic
+from common.topics import COMMANDS, DEAD_LETTERS, EXECUTIONS, HEDGE_RATIOS, PROGRESS, RISK_SIGNALS, Topic
 from common.trace import NO_TRACE, Trace
 from services.execution import offsets
 from services.execution.committed import Committed
@@ -105,7 +104,7 @@ class World:
 
     def executions(self, pair: str = PAIR) -> list[Execution]:
         """What was said of a pair, each thing once, in the order in which it was first said."""
-        said = dict.fromkeys(encode(message) for message in self.written() if not isinstance(message, Progress) and message.pair == pair)
+        said = dict.fromkeys(encode(message) for message in self.written() if message.pair == pair)
         return [decoder_of(EXECUTIONS).decode(value) for value in said]
 
 
@@ -407,11 +406,11 @@ def test_progress_is_told_and_told_again_at_the_start(world: World) -> None:
     service = world.start()
     world.feed(hedge(1, FIRST_BAR, 1), hedge(2, FIRST_BAR, 2), close(3, FIRST_BAR))
     run_dry(service)
-    assert [each.decided for each in world.written() if isinstance(each, Progress)][-1] == {PAIR: 3}
+    assert world.written(PROGRESS)[-1].decided == {PAIR: 3}
     world.kill()
-    before = len(world.written())
+    before = len(world.written(PROGRESS))
     world.start()
-    assert [each.decided for each in world.written()[before:] if isinstance(each, Progress)] == [{PAIR: 3}]
+    assert [each.decided for each in world.written(PROGRESS)[before:]] == [{PAIR: 3}]
 
 
 def test_progress_comes_every_few_ticks(world: World) -> None:
@@ -420,7 +419,7 @@ def test_progress_comes_every_few_ticks(world: World) -> None:
     world.feed(*(hedge(seq, FIRST_BAR, seq / 100) for seq in range(1, 101)))
     while service.turn(0):
         pass
-    told = [each.decided[PAIR] for each in world.written() if isinstance(each, Progress)]
+    told = [each.decided[PAIR] for each in world.written(PROGRESS)]
     assert told[-1] == 100
     assert max(later - earlier for earlier, later in pairwise([0, *told])) <= MOST_RECORDS
 
@@ -565,9 +564,9 @@ def test_stop_leaves_nothing_to_publish(world: World) -> None:
     world.feed(close(1, FIRST_BAR))
     run_dry(service)
     service.stop()
-    before = len(world.written())
+    before = {topic: len(world.written(topic)) for topic in (EXECUTIONS, PROGRESS)}
     world.start()
-    assert [type(each) for each in world.written()[before:]] == [Progress]
+    assert {topic: len(world.written(topic)) - count for topic, count in before.items()} == {EXECUTIONS: 0, PROGRESS: 1}
 
 
 def test_a_ledger_that_is_ahead_of_the_broker_is_refused(world: World) -> None:

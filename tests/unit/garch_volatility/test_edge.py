@@ -9,19 +9,19 @@ from common.io.metrics import RecordingObserver
 from common.messages import Thresholds
 from common.processor import Position
 from common.settings import load
-from common.topics import HEDGE_RATIOS, VOLATILITY_THRESHOLDS
+from common.topics import HEDGE_RATIO_CLOSES, VOLATILITY_THRESHOLDS
 from services.garch_volatility.edge import build
 from services.garch_volatility.settings import GarchSettings
 from tests.unit.garch_volatility.builders import PAIR, answer, reverting
 
 
 def test_bar_closes_in_thresholds_out() -> None:
-    """Each bar close on `hedge-ratios` comes out as one Thresholds, and stopping ends the worker even while it loads its library."""
+    """Each bar close on `hedge-ratio-closes` comes out as one Thresholds, and stopping ends the worker even while it loads its library."""
     transport = MemoryTransport(MemoryBroker())
     messages = [answer(100 + index, innovation) for index, innovation in enumerate(reverting(1, 40))]
     producer = transport.producer()
     for message in messages:
-        producer.send(HEDGE_RATIOS, PAIR, encode(message))
+        producer.send(HEDGE_RATIO_CLOSES, PAIR, encode(message))
     service = build(load(GarchSettings, {}), Context(transport, RecordingObserver(), lambda: 10**18))
     worker = next(iter((service.fits._pool._processes or {}).values()))
     service.start()

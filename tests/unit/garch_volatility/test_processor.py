@@ -8,12 +8,12 @@ import pytest
 
 from common.errors import InvalidRecord
 from common.market import MOST_BARS_SKIPPED, Pair
-from common.messages import BarStatus, HedgeRatio, HedgeRatioClose, Message, ModelStatus, Thresholds, VolatilityModel
+from common.messages import BarStatus, HedgeRatioClose, Message, ModelStatus, Thresholds, VolatilityModel
 from services.garch_volatility.fitting import Fits
 from services.garch_volatility.processor import GarchModel, GarchParameters, GarchState
 from services.garch_volatility.volatility import Fit, filtered, garch, level_variance
 from tests.unit.garch_volatility.builders import GOOD_FIT, PAIR, ScriptedFits, answer, reverting
-from tests.unit.kalman_filter.builders import BAR_NS, tick
+from tests.unit.kalman_filter.builders import BAR_NS
 
 #: Small numbers keep the tests short; the settings have their own floor.
 PARAMETERS = GarchParameters(start_bars=30, minimum_bars=60, window_bars=80, refit_bars=20, fit_delay_bars=3, max_age_bars=50)
@@ -40,11 +40,9 @@ def bars(count: int, first: int = 100) -> list[HedgeRatioClose]:
 
 
 def test_each_bar_has_one_answer() -> None:
-    """Every bar close is answered by exactly one record of the same bar and seq; hedge ratios by none."""
-    ratio = HedgeRatio(tick=tick(0, 100), status=ModelStatus.READY)
+    """Every bar close is answered by exactly one record of the same bar and seq."""
     messages = bars(40)
-    model = model_with(ScriptedFits(GOOD_FIT))
-    _, outputs = run(model, [message for each in messages for message in (ratio, each)])
+    _, outputs = run(model_with(ScriptedFits(GOOD_FIT)), messages)
     assert [(output.bar, output.seq) for output in outputs] == [(message.close.bar, message.close.seq) for message in messages]
 
 

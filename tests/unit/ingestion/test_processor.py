@@ -10,7 +10,7 @@ from common.codec import encode
 from common.errors import ConfigurationError
 from common.messages import Progress
 from common.settings import Market, load
-from common.topics import EXECUTIONS, TICKS
+from common.topics import PROGRESS, TICKS
 from services.ingestion.settings import IngestionSettings
 from services.ingestion.source import Channel, Frame, ListSource
 from services.ingestion.streams import ANY_STREAM, AttemptBudget, Backoff, StreamWatch, subscriptions
@@ -24,7 +24,7 @@ def _legs(at_ms: int = T0_MS) -> list[Frame]:
 
 
 def _decide(rig: Rig, seq: int, pair: str = PAIR) -> None:
-    rig.broker.append(EXECUTIONS, 0, pair, encode(Progress(decided={pair: seq, "XRPUSDT-BTCUSDT": 9})))
+    rig.broker.append(PROGRESS, 0, pair, encode(Progress(decided={pair: seq, "XRPUSDT-BTCUSDT": 9})))
 
 
 # Lead.
@@ -42,6 +42,16 @@ def test_recording_stops_at_the_bound() -> None:
     assert len(rig.ticks_of(PAIR)) == 50
     assert rig.details["conflated"] == 0
     assert rig.details["ended"]
+
+
+def test_bad_progress_is_set_aside() -> None:
+    """What is no progress becomes a dead letter with its place, and the next word counts."""
+    rig = Rig(ListSource([*_legs(), *[book("ETHUSDT", T0_MS + i, i + 1) for i in range(1, 50)]]), LEAD_TICKS="10").start().turns(5)
+    rig.broker.append(PROGRESS, 0, PAIR, b"nonsense")
+    _decide(rig, 3)
+    assert len(rig.turns(5).ticks_of(PAIR)) == 14
+    assert [(letter.source, letter.reason, letter.offset, letter.payload) for letter in rig.dead_letters()] == [("progress", "undecodable", 0, b"nonsense")]
+    assert rig.observer.total("crypto_bot_dead_letters_total", {"source": "progress", "reason": "undecodable"}) == 1
 
 
 def test_closes_are_exempt_from_the_bound() -> None:

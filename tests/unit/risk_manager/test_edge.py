@@ -16,7 +16,7 @@ from common.errors import ConfigurationError, LeaseLost, TransportError
 from common.io.memory import Faults, MemoryBroker, MemoryTransport
 from common.io.metrics import RecordingObserver
 from common.market import NANOSECONDS
-from common.messages import BarStatus, Command, CommandKind, DeadLetter, Feed, Mark, Progress, RiskHeartbeat, RiskSignal, Thresholds, Verdict
+from common.messages import BarStatus, Command, CommandKind, DeadLetter, Feed, Mark, RiskHeartbeat, RiskSignal, Thresholds, Verdict
 from common.metrics import COMMON_METRICS
 from common.settings import Secret
 from common.topics import COMMANDS, DEAD_LETTERS, EXECUTIONS, RISK_SIGNALS, VOLATILITY_THRESHOLDS
@@ -137,7 +137,6 @@ def test_a_bad_record_stops_nothing(world: World) -> None:
     service = world.service()
     world.broker.append(EXECUTIONS, 0, PAIRS[0], b"{nonsense")
     world.broker.append(VOLATILITY_THRESHOLDS, 1, PAIRS[0], b'{"type": "mark"}')
-    world.broker.append(EXECUTIONS, 0, PAIRS[0], encode(Progress(decided={PAIRS[0]: 1})))
     world.write_bar(7)
     settle(service)
     letters: list[DeadLetter] = [decoder_of(DEAD_LETTERS).decode(record.value) for record in world.broker.records(DEAD_LETTERS)]

@@ -42,9 +42,9 @@ def test_a_segment_holds_the_largest_batch(partitions: int) -> None:
 
 def test_what_cannot_fit_is_refused() -> None:
     """Too little disk for so many partitions is said with the least that would do, and that much is taken."""
-    with pytest.raises(ConfigurationError, match=r"338 partitions of 9 topics do not fit into 1 GB, the least is 1\.58 GB: raise KAFKA_DISK_GB"):
+    with pytest.raises(ConfigurationError, match=r"387 partitions of 11 topics do not fit into 1 GB, the least is 1\.80 GB: raise KAFKA_DISK_GB"):
         specs_of(ALL_TOPICS, Layout(48, 1))
-    assert specs_of(ALL_TOPICS, Layout(48, 1.58))
+    assert specs_of(ALL_TOPICS, Layout(48, 1.81))
 
 
 def test_ages_follow_the_kind_of_record() -> None:

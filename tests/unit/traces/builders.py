@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from common.market import Leg, Side
 from common.messages import Action, Decision, Fill, OrderEvent, OrderStatus, Progress, Tick
-from common.topics import EXECUTIONS, HEDGE_RATIOS, RISK_SIGNALS, TICKS, VOLATILITY_THRESHOLDS
+from common.topics import EXECUTIONS, HEDGE_RATIOS, PROGRESS, RISK_SIGNALS, TICKS, VOLATILITY_THRESHOLDS
 from common.trace import Trace
 from scripts.traces.way import Found
 from tests.unit.execution.builders import FIRST_BAR, PAIR, close, hedge, signal, thresholds
@@ -93,7 +93,7 @@ def order_event(status: OrderStatus, seq: int, client_id: str = ORDER) -> OrderE
 
 def progress(seq: int, milliseconds: float) -> Found:
     """Execution tells how far it is."""
-    return Found(EXECUTIONS, 0, seq, at_ms(milliseconds), Trace(), Progress(decided={PAIR: seq}))
+    return Found(PROGRESS, 0, seq, at_ms(milliseconds), Trace(), Progress(decided={PAIR: seq}))
 
 
 def bar_records() -> list[Found]:
