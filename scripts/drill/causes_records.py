@@ -13,7 +13,7 @@ from common.codec import decoder_of, encode
 from common.errors import InvalidRecord
 from common.io.lease import FileLocks, Lease
 from common.messages import HedgeRatio
-from common.topics import HEDGE_RATIOS, TICKS
+from common.topics import HEDGE_RATIO_CLOSES, HEDGE_RATIOS, TICKS
 from scripts.drill.acts import Act, about
 from scripts.drill.stage import EXECUTION, GARCH, KALMAN, RISK, Stage
 
@@ -31,7 +31,8 @@ def _garbage(stage: Stage) -> Iterator[None]:
 
     def publish() -> None:
         while not over.is_set():
-            stage.send(HEDGE_RATIOS, [("", chance.randbytes(100), number % 3) for number in range(_GARBAGE_A_ROUND)])
+            for topic in (HEDGE_RATIOS, HEDGE_RATIO_CLOSES):
+                stage.send(topic, [("", chance.randbytes(100), number % 3) for number in range(_GARBAGE_A_ROUND)])
             over.wait(1.0)
 
     thread = threading.Thread(target=publish, name="garbage", daemon=True)
@@ -143,7 +144,7 @@ RECORDS = (
             *about("ErrorBudgetBurnsFast", "NewExposureStopped"),
         ),
         _BARS,
-        "as much garbage as sense is published to `hedge-ratios`",
+        "as much garbage as sense is published to `hedge-ratios` and `hedge-ratio-closes`",
         "no garbage is published",
         _garbage,
         within_s=120,
