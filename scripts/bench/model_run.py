@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from common.errors import CryptoBotError
 from common.io.kafka import KafkaTransport
-from common.messages import BarClose
+from common.messages import BarClose, HedgeRatioClose
 from common.settings import load
 from common.topics import ALL_TOPICS, HEDGE_RATIOS, VOLATILITY_THRESHOLDS
 from scripts.bench.answers import Answers, expected, longest_wait_ms, read_until
@@ -100,7 +100,8 @@ class ModelRun:
         from services.garch_volatility.arch_fit import InlineFits  # noqa: PLC0415
 
         wanted = expected(KalmanModel(load(KalmanSettings, self.plan.environment).parameters, _BAR_NS), self.feed.by_pair())
-        closed = expected(GarchModel(load(GarchSettings, self.plan.environment).parameters, _BAR_NS, InlineFits()), wanted)
+        closes = {pair: [answer for answer in answers if isinstance(answer, HedgeRatioClose)] for pair, answers in wanted.items()}
+        closed = expected(GarchModel(load(GarchSettings, self.plan.environment).parameters, _BAR_NS, InlineFits()), closes)
         return ratios.problems(wanted) + thresholds.problems(closed)
 
     def spans(self, ratios: Answers, thresholds: Answers) -> list[Span]:
