@@ -131,9 +131,9 @@ class KafkaTransport:
             client = self._group_clients[group] = self._client(self._prefix + group)
         return committed_offsets(client, [TopicPartition(self._prefix + topic.name, number) for number in range(self.partitions(topic))])
 
-    def reader(self, positions: Sequence[Position], *, lazy: bool = False) -> KafkaReader:
-        """A consumer of exactly these partitions; a lazy one saves requests at the cost of 50 ms."""
-        settings = reader_settings(self._connection, fetch_wait_max_ms=self._fetch_wait_max_ms, lazy=lazy)
+    def reader(self, positions: Sequence[Position]) -> KafkaReader:
+        """A consumer of exactly these partitions."""
+        settings = reader_settings(self._connection, fetch_wait_max_ms=self._fetch_wait_max_ms)
         reader = KafkaReader(settings, self._serve, self._bounds, self._prefix)
         self._keep(reader)
         reader.read(positions)

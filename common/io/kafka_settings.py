@@ -52,9 +52,6 @@ _CONSUMER: dict[str, Any] = {
     "allow.auto.create.topics": False,
 }
 
-#: For consumers that are not on the path to a decision: fewer, fuller fetches.
-_LAZY: dict[str, Any] = {"fetch.min.bytes": 100_000, "fetch.wait.max.ms": 50}
-
 _MEMBER: dict[str, Any] = {
     "group.protocol": "classic",
     "partition.assignment.strategy": "range",
@@ -76,10 +73,9 @@ def producer_settings(connection: dict[str, Any]) -> dict[str, Any]:
     return {**connection, **_PRODUCER}
 
 
-def reader_settings(connection: dict[str, Any], *, fetch_wait_max_ms: int, lazy: bool) -> dict[str, Any]:
+def reader_settings(connection: dict[str, Any], *, fetch_wait_max_ms: int) -> dict[str, Any]:
     """Given partitions from given offsets; one that is gone is an error. The group's name is demanded by the library, never used."""
-    pace = _LAZY if lazy else {"fetch.wait.max.ms": fetch_wait_max_ms}
-    return {**connection, **_CONSUMER, **pace, "group.id": f"{connection['client.id']}-reader", "auto.offset.reset": "error"}
+    return {**connection, **_CONSUMER, "fetch.wait.max.ms": fetch_wait_max_ms, "group.id": f"{connection['client.id']}-reader", "auto.offset.reset": "error"}
 
 
 def member_settings(connection: dict[str, Any], *, fetch_wait_max_ms: int, group: str, instance: str) -> dict[str, Any]:

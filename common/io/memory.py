@@ -307,7 +307,7 @@ class MemoryTransport:
         with self.broker.changed:
             return dict(self.broker.group(topic, group).committed)
 
-    def reader(self, positions: Sequence[Position], *, lazy: bool = False) -> _Consumer:  # noqa: ARG002 - nothing to gain here
+    def reader(self, positions: Sequence[Position]) -> _Consumer:
         """A consumer of exactly these partitions."""
         consumer = _Consumer(self, positions)
         self._handles.insert(0, consumer)

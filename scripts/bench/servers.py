@@ -55,7 +55,7 @@ def relay_script() -> Path | None:
 def client_settings() -> tuple[list[str], list[str]]:
     """The pipeline's own settings of producer and consumer, as the relay takes them."""
     connection = {"bootstrap.servers": "", "client.id": ""}
-    return _as_options(producer_settings(connection)), _as_options(reader_settings(connection, fetch_wait_max_ms=500, lazy=False))
+    return _as_options(producer_settings(connection)), _as_options(reader_settings(connection, fetch_wait_max_ms=500))
 
 
 def _as_options(settings: Mapping[str, Any]) -> list[str]:

@@ -37,7 +37,7 @@ class LetterTopic:
         self._progress = progress
         self._connection = connection_settings(settings.kafka_bootstrap_servers, "dead-letters", security_settings(settings))
         troubles = Troubles()
-        reader = reader_settings(self._connection, fetch_wait_max_ms=settings.kafka_fetch_wait_max_ms, lazy=False)
+        reader = reader_settings(self._connection, fetch_wait_max_ms=settings.kafka_fetch_wait_max_ms)
         # From where retention has taken what stood there, it goes on with the oldest.
         self._client = confluent_kafka.Consumer({**reader, "auto.offset.reset": "earliest", "error_cb": troubles.note}, logger=LOGGER)
         self._decoder: Decoder[LetterMessage] = decoder_of(DEAD_LETTERS)

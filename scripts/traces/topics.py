@@ -53,7 +53,7 @@ class TraceTopics:
         connection = connection_settings(settings.kafka_bootstrap_servers, "trace", security_settings(settings))
         troubles = Troubles()
         # librdkafka's own broker holds every fetch for the full wait.
-        reader = reader_settings(connection, fetch_wait_max_ms=20, lazy=False)
+        reader = reader_settings(connection, fetch_wait_max_ms=20)
         self._client = confluent_kafka.Consumer({**reader, "auto.offset.reset": "earliest", "error_cb": troubles.note}, logger=LOGGER)
         self._decoders: Mapping[Topic, Decoder[Any]] = {topic: decoder_of(topic) for topic in _READ}
         known = await_cluster(self._client, troubles, settings.kafka_bootstrap_servers, _TIMEOUT_S).topics

@@ -85,16 +85,6 @@ def test_closed_clients_are_let_go(mock_broker: MockBroker) -> None:
     transport.close()
 
 
-def test_a_lazy_reader_reads_too(mock_broker: MockBroker) -> None:
-    """A reader off the path gets the same records, later."""
-    topic = new_topic("lazy")
-    mock_broker.create([topic])
-    transport = KafkaTransport(mock_broker.bootstrap_servers, fetch_wait_max_ms=FETCH_WAIT_MAX_MS)
-    transport.producer().send(topic, "", b"1", partition=0)
-    assert [record.value for record in transport.reader([Position(topic, 0, 0)], lazy=True).poll(5)] == [b"1"]
-    transport.close()
-
-
 def test_runs_share_a_cluster_by_prefix(mock_broker: MockBroker) -> None:
     """Topics and groups of one prefix are invisible under another."""
     topic = new_topic("shared")
