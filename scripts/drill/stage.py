@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import subprocess
 import threading
 import time
 import urllib.error
@@ -16,6 +15,7 @@ from typing import Any
 
 from common.errors import CryptoBotError
 from common.io.kafka import KafkaTransport
+from common.io.machine import family
 from common.processor import Position, Record
 from common.topics import ALL_TOPICS, Topic
 from scripts.drill.exposition import Exposition, changed
@@ -193,14 +193,8 @@ class Stage(Watched):
 
     def children(self, name: str) -> list[int]:
         """Process ids of what a service has started, and what these have."""
-        listed = subprocess.run(["ps", "-A", "-o", "pid=,ppid="], capture_output=True, text=True, check=True).stdout  # noqa: S607 - the system's
-        parents = {int(pid): int(parent) for pid, parent in (line.split() for line in listed.splitlines())}
-        found, pid = [], self.processes[name].pid
-        wanted = {pid}
-        while new := [child for child, parent in parents.items() if parent in wanted and child not in wanted]:
-            found += new
-            wanted |= set(new)
-        return found
+        _, *others = family(str(self.processes[name].pid))
+        return [int(process) for process in others]
 
     # Records and requests
 
