@@ -20,6 +20,7 @@ from scripts.embedded.options import Options
 from scripts.embedded.plan import (
     DASHBOARD,
     DASHBOARD_PORT_OFFSET,
+    INGESTION,
     SERVICES,
     SIMULATOR,
     SIMULATOR_PORT_OFFSET,
@@ -157,7 +158,7 @@ class Run:
         """Ready; ingestion is ready only with its first event, so being connected is enough for it."""
         if name == DASHBOARD:
             return serves_pages(self.port(name))
-        if name == "ingestion-service":
+        if name == INGESTION:
             _, info = ask(self.port(name), "/info")
             return bool(info.get("details", {}).get("connected"))
         return ask(self.port(name), "/health/ready")[0] == 200
@@ -169,7 +170,7 @@ class Run:
             self._watch_processes()
             self._look()
             with watch.lock:
-                bars, ended, sessions = self.tally.counts["bars"], self.tally.ended, self.tally.sessions
+                bars, ended, sessions = self.tally.counts["bars"], self._has_ended(), self.tally.sessions
                 self._show(self)
             if watch.problem:
                 raise CryptoBotError(watch.problem)
@@ -189,6 +190,10 @@ class Run:
                 raise CryptoBotError(f"the recording is over but the pipeline stands still since {STALLED_AFTER_S:.0f} s; see {self.folder / 'logs'}")
             with self._interruption.may_break_in():
                 time.sleep(REFRESH_S)
+
+    def _has_ended(self) -> bool:
+        """Whether every pair's last bar is decided and ingestion, whose /info lags behind what it sends, says that the recording is over."""
+        return self.tally.ended and bool(self.infos.get(INGESTION, {}).get("details", {}).get("ended"))
 
     def _keeps_going(self) -> bool:
         """Whether more rounds are wanted: not of klines that the default settings did not trade, for another profile comes then."""

@@ -6,11 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from scripts.embedded.options import ROOT
-from scripts.embedded.plan import SERVICES
+from scripts.embedded.plan import INGESTION, SERVICES
 from scripts.embedded.run import Run
-
-#: Its dead letters are frames, which the books of the feed account for; records that others set aside are a failure.
-INGESTION = "ingestion-service"
 
 
 def summarise(run: Run, profile: str) -> dict[str, Any]:
@@ -68,6 +65,7 @@ def problems_of(run: Run, accounting: Mapping[str, Any]) -> list[str]:
     """What did not go well, one line each."""
     problems = list(run.problems)
     problems += [f"{process.name} was restarted {process.restarts} times; see {process.log}" for process in run.processes if process.restarts]
+    # Ingestion's are frames, which the books account for.
     problems += [f"{name} set {count} records aside; see the topic dead-letters" for name, count in run.tally.dead_letters.items() if name != INGESTION]
     if run.simulator.get("problem"):
         problems.append(f"the recording: {run.simulator['problem']}")

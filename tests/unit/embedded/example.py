@@ -190,7 +190,7 @@ def finished_run(folder: Path) -> Run:
         dead_letter(),
     ):
         run.tally.add(message)
-    books = {"frames": 10, "ticks": 6, "conflated": 0, "dead_letters": 1, "ignored": {"trade": 2, "unsettled": 1}, "pending": 0}
+    books = {"frames": 10, "ticks": 6, "conflated": 0, "dead_letters": 1, "ignored": {"trade": 2, "unsettled": 1}, "pending": 0, "ended": True}
     run.infos = {process.name: {"ready": True, "activity": activity(100), "details": {}} for process in run.processes}
     run.infos["ingestion-service"] = {**run.infos["ingestion-service"], "details": books}
     run.infos["execution-service"] = {**run.infos["execution-service"], "details": {"tick_to_decision_ms": {"p50": 1.5, "p99": 7.0, "max": 9.0}}}

@@ -10,7 +10,7 @@ import pytest
 
 from scripts.embedded import run as module
 from scripts.embedded.run import Run
-from tests.unit.embedded.example import options
+from tests.unit.embedded.example import finished_run, options
 
 
 @pytest.mark.parametrize(
@@ -30,6 +30,15 @@ def test_klines_that_were_not_traded_hand_over_to_the_demo_s_profile(
     run = Run(options(**changes), profile, tmp_path, lambda _: None, lambda _: None)
     run.tally.counts["decisions"] = decisions
     assert run._keeps_going() is goes_on
+
+
+@pytest.mark.parametrize("told", [{"ended": False, "pending": 10}, {}])
+def test_a_run_goes_on_until_ingestion_says_that_the_recording_is_over(told: dict[str, Any], tmp_path: Path) -> None:
+    """The last bar is decided before ingestion's books are told to the end."""
+    run = finished_run(tmp_path)
+    assert run._has_ended()
+    run.infos["ingestion-service"] = {**run.infos["ingestion-service"], "details": told}
+    assert not run._has_ended()
 
 
 @pytest.fixture
