@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Any, NamedTuple
 
 from common.codec import encode
-from common.messages import Command, CommandKind, HedgeRatio, ModelStatus, Quote, Tick
+from common.messages import BarClose, BarStatus, Command, CommandKind, Feed, HedgeRatio, HedgeRatioClose, ModelStatus, Quote, Tick
 from common.topics import COMMANDS, EXECUTIONS, HEDGE_RATIO_CLOSES, HEDGE_RATIOS, PROGRESS, RISK_SIGNALS, TICKS, VOLATILITY_THRESHOLDS, Topic
 
 STRANGER = "FUZZUSDT-BTCUSDT"
@@ -101,6 +101,10 @@ def _stranger(chance: random.Random, topic: Topic, _number: int) -> bytes:
         return encode(_tick(chance))
     if topic == HEDGE_RATIOS:
         return encode(HedgeRatio(tick=_tick(chance), status=ModelStatus.WARMING))
+    if topic == HEDGE_RATIO_CLOSES:
+        tick = _tick(chance)
+        close = BarClose(STRANGER, tick.seq, 1, 1, tick.bar, tick.event_time_ns, BarStatus.FRESH, Feed.LIVE)
+        return encode(HedgeRatioClose(close=close, status=ModelStatus.WARMING))
     if topic == COMMANDS:
         return encode(Command(id=chance.randrange(1, 2**40), target=STRANGER, kind=CommandKind.FLATTEN, who="fuzz", why="fuzz", issued_at_ns=1))
     return b"{}"

@@ -200,15 +200,15 @@ def test_absurd_values_reach_no_state(name: str, topic: Topic, tag: str, changes
 
 
 @pytest.mark.parametrize(
-    ("name", "step", "error"),
+    ("name", "step", "error", "least"),
     [
-        pytest.param(KALMAN, "services.kalman_filter.processor.KalmanModel.step", OverflowError, id="kalman-filter"),
-        pytest.param(GARCH, "services.garch_volatility.processor.GarchModel.step", InvalidOperation, id="garch-volatility"),
-        pytest.param(RISK, "services.risk_manager.edge.step", ZeroDivisionError, id="risk-manager"),
-        pytest.param(EXECUTION, "services.execution.processor.step", ValueError, id="execution"),
+        pytest.param(KALMAN, "services.kalman_filter.processor.KalmanModel.step", OverflowError, 101, id="kalman-filter"),
+        pytest.param(GARCH, "services.garch_volatility.processor.GarchModel.step", InvalidOperation, BARS, id="garch-volatility"),
+        pytest.param(RISK, "services.risk_manager.edge.step", ZeroDivisionError, 101, id="risk-manager"),
+        pytest.param(EXECUTION, "services.execution.processor.step", ValueError, 101, id="execution"),
     ],
 )
-def test_what_cannot_be_computed_is_set_aside(name: str, step: str, error: type[Exception], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_cannot_be_computed_is_set_aside(name: str, step: str, error: type[Exception], least: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where a pure step fails over an input, that input is a dead letter and the next one is taken."""
     calls = 0
     module, _, function = step.rpartition(".")
@@ -226,7 +226,7 @@ def test_what_cannot_be_computed_is_set_aside(name: str, step: str, error: type[
     outcome = run(name, [])
     assert outcome.reasons == ["not-computable"]
     assert outcome.dead_letters[0].payload
-    assert calls >= BARS
+    assert calls >= least
     assert outcome.ready
 
 

@@ -167,7 +167,7 @@ def test_open_positions_are_those_of_the_last_marks() -> None:
 def test_other_pairs_and_other_messages_are_left_alone() -> None:
     """A topic that holds more than this run's pairs does no harm."""
     tally = Tally((PAIR,))
-    for message in (mark(OTHER), signal(OTHER), thresholds(OTHER), m.RiskHeartbeat(sent_at_ns=1)):
+    for message in (mark(OTHER), signal(OTHER), thresholds(OTHER), m.Progress(decided={OTHER: 1}), m.RiskHeartbeat(sent_at_ns=1)):
         tally.add(message)
     assert tally.counts["bars"] == 0
     assert set(tally.pairs) == {PAIR}
