@@ -43,7 +43,7 @@ from scripts.bench.page import put
 from scripts.bench.pipeline import Pipeline, Plan
 from scripts.bench.places import add_places
 from scripts.bench.resources import commit, machine
-from scripts.bench.servers import broker, relay_script, run_relay
+from scripts.bench.servers import SCHED_RR, broker, relay_script, require_sched_rr, run_relay
 from scripts.embedded.options import ROOT
 from services.execution.latency import longer_than
 
@@ -90,18 +90,22 @@ def run_case(case: Case, options: argparse.Namespace, bootstrap: str, say: Calla
     """Pipeline and relay in turns; the report's entry of the case."""
     played_s = (options.warm_up + options.seconds + 10) * (_FLAT_OUT_SPEED if case.speed == FLAT_OUT else float(case.speed))
     recording = looped(options.recording, options.folder / "recordings", played_s, say)
-    script = None if options.no_relay else relay_script()
+    script, launcher = None if options.no_relay else relay_script(), _launcher(options)
     runs, relays = [], []
     for number in range(1, options.runs + 1):
-        with Pipeline(Plan(bootstrap, recording, case, options.folder, options.base_port), say) as pipeline:
+        with Pipeline(Plan(bootstrap, recording, case, options.folder, options.base_port, launcher=launcher), say) as pipeline:
             run = measure(pipeline, options.warm_up, options.seconds)
         runs.append(run)
         say(f"{case}, run {number}: " + _in_words(run.end_to_end_ms) + f", {run.frames / run.seconds:.0f} frames/s, {run.ticks / run.seconds:.0f} ticks/s")
         if script:
             rate = min(_RELAY_MOST_PER_S, max(1.0, run.ticks / run.seconds))
-            relays.append(run_relay(script, bootstrap, rate=rate, record_bytes=run.record_bytes, seconds=options.seconds))
+            relays.append(run_relay(script, bootstrap, rate=rate, record_bytes=run.record_bytes, seconds=options.seconds, launcher=launcher))
             say(f"{case}, relay {number}: " + _in_words(relays[-1]))
     return report_of(case, runs, relays)
+
+
+def _launcher(options: argparse.Namespace) -> Sequence[str]:
+    return SCHED_RR if options.sched_rr else ()
 
 
 def _in_words(figures: Mapping[str, float]) -> str:
@@ -110,7 +114,7 @@ def _in_words(figures: Mapping[str, float]) -> str:
 
 def run_all(options: argparse.Namespace, say: Callable[[str], None]) -> Iterator[dict[str, Any]]:
     """All cases, one after the other."""
-    with broker(options.bootstrap) as bootstrap:
+    with broker(options.bootstrap, _launcher(options)) as bootstrap:
         for speed in options.speeds:
             for mode in options.modes:
                 yield run_case(Case(speed, mode), options, bootstrap, say)
@@ -139,6 +143,7 @@ def parser() -> argparse.ArgumentParser:
     add("--seconds", type=float, default=30.0, help="that count, a run (default 30)")
     add("--warm-up", type=float, default=90.0, metavar="SECONDS", help="before them: models begin after 40 bars of two seconds (default 90)")
     add("--runs", type=int, default=3, help="of each case; the report has their medians (default 3)")
+    add("--sched-rr", action="store_true", help="all but garch-volatility in the scheduling class SCHED_RR; a broker that is given is left as it is")
     add("--no-relay", action="store_true", help="leave the relay out, and so the ratios")
     add("--json", type=Path, metavar="FILE", help="write the report there")
     add("--check", action="store_true", help="status 1 when a budget is missed")
@@ -174,7 +179,7 @@ def main(arguments: Sequence[str]) -> int:
         sys.stderr.write(f"{error}\n")
         return 1
     if options.page:
-        put(options.page, "latency", tables(report, as_markdown=True))
+        put(options.page, "latency-sched-rr" if options.sched_rr else "latency", tables(report, as_markdown=True))
     sys.stdout.write(tables(report, as_markdown=options.markdown) + "\n")
     problems = [problem for run in report["runs"] for problem in missed(run)]
     sys.stdout.write("".join(f"missed: {problem}\n" for problem in problems) or "all budgets are met\n")
@@ -183,6 +188,8 @@ def main(arguments: Sequence[str]) -> int:
 
 def _measured(options: argparse.Namespace, arguments: Sequence[str]) -> dict[str, Any]:
     """Measure, and write the report after each case, so that a run that is broken off has left something."""
+    if options.sched_rr:
+        require_sched_rr()
     began_s = time.monotonic()
 
     def say(text: str) -> None:

@@ -5,7 +5,7 @@ import http.client
 import shutil
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
@@ -19,7 +19,7 @@ from scripts.bench.figures import CONFLATED, Case
 from scripts.bench.resources import Usage, usage_of
 from scripts.embedded.monitor import ask
 from scripts.embedded.options import Options
-from scripts.embedded.plan import SERVICES, SIMULATOR, SIMULATOR_PORT_OFFSET, environment_of, processes_of
+from scripts.embedded.plan import GARCH, SERVICES, SIMULATOR, SIMULATOR_PORT_OFFSET, environment_of, processes_of
 from scripts.embedded.processes import stop_all
 from scripts.embedded.servers import HOST, embedded_redis, require_free
 from scripts.faults.stage import LIVELY
@@ -41,6 +41,8 @@ class Plan(NamedTuple):
     base_port: int
     #: Of every process, before all others.
     settings: Mapping[str, str] = {}
+    #: Put before the command of every process but garch-volatility, whose refits would be in the way of the others.
+    launcher: Sequence[str] = ()
 
 
 class Pipeline:
@@ -136,6 +138,7 @@ class Pipeline:
         self._processes = processes_of(options, environment, plan.folder / "logs")
         stack.callback(lambda: [self._say(problem) for problem in stop_all(list(reversed(self._processes)))])
         for process in self._processes:
+            process.launcher = () if process.name == GARCH else plan.launcher
             process.start()
         self._wait_ready()
 

@@ -9,12 +9,12 @@ from scripts.embedded.options import ROOT, Options
 from scripts.embedded.processes import Supervised
 from scripts.embedded.servers import HOST
 
-INGESTION = "ingestion-service"
+INGESTION, GARCH = "ingestion-service", "garch-volatility-service"
 #: Compose name to (module, offset from the base port).
 SERVICES = {
     INGESTION: ("services.ingestion", 0),
     "kalman-filter-service": ("services.kalman_filter", 1),
-    "garch-volatility-service": ("services.garch_volatility", 2),
+    GARCH: ("services.garch_volatility", 2),
     "execution-service": ("services.execution", 3),
     "risk-manager-service": ("services.risk_manager", 4),
 }
@@ -29,7 +29,7 @@ DEMO_PROFILE = {"COST_MARGIN": "0", "ADVISORY_GATES": "cost"}
 #: The mock broker holds a fetch for its full wait and walks through its log at each one. At full speed only the round trip
 #: between execution and risk-manager is waited for; the others are ahead of it and had better ask seldom.
 MOCK_FETCH_WAIT_MS = 1
-MOCK_FETCH_WAIT_MS_AHEAD = {INGESTION: 20, "kalman-filter-service": 10, "garch-volatility-service": 10}
+MOCK_FETCH_WAIT_MS_AHEAD = {INGESTION: 20, "kalman-filter-service": 10, GARCH: 10}
 WATCH_FETCH_WAIT_MS = 50
 #: The mock broker keeps 5 MiB a partition: what lies unread in it must stay well below, over all pairs. A short lead and
 #: queue also keep what a decision rests on young, while a few bars of lead are enough to keep every service busy.

@@ -21,6 +21,8 @@ class Supervised:
     def __init__(self, name: str, module: str, environment: Mapping[str, str], log: Path, arguments: Sequence[str] = ()) -> None:
         self.name = name
         self.restarts = 0
+        #: A program before ours, such as `nice -n 5`.
+        self.launcher: Sequence[str] = ()
         self.given_up = ""
         self._command = [sys.executable, "-m", module, *arguments]
         self.environment = {**os.environ, **environment}
@@ -33,7 +35,7 @@ class Supervised:
         """Start the process in a group of its own, so that Ctrl-C reaches the supervisor alone."""
         with self.log.open("ab") as output:
             self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and modules
-                self._command, env=self.environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
+                [*self.launcher, *self._command], env=self.environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
             )
 
     @property

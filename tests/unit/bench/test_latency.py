@@ -11,7 +11,7 @@ import pytest
 from scripts.bench.latency import main
 from scripts.bench.pipeline import Samples
 from scripts.bench.resources import usage_of
-from scripts.bench.servers import client_settings
+from scripts.bench.servers import SCHED_RR, client_settings
 from scripts.embedded.options import ROOT
 from tests.unit.bench.builders import GOOD, entry
 
@@ -58,6 +58,28 @@ def test_it_runs_as_a_file() -> None:
     done = subprocess.run([sys.executable, ROOT / "scripts/bench/latency.py", "--help"], cwd="/", capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "--speeds" in done.stdout
+
+
+@pytest.mark.parametrize(("option", "mark"), [([], "latency"), (["--sched-rr"], "latency-sched-rr")])
+def test_each_scheduling_class_has_its_own_table_in_a_page(option: list[str], mark: str, report: Path, tmp_path: Path) -> None:
+    """Neither takes the place of the other."""
+    page = tmp_path / "page.md"
+    page.write_text("".join(f"<!-- {name}: made by scripts/bench -->\n<!-- end of {name} -->\n" for name in ("latency", "latency-sched-rr")))
+    assert main(["--table", str(report), "--page", str(page), *option]) == 0
+    filled = page.read_text().split("a processor")
+    assert len(filled) == 2
+    assert filled[0].rstrip().endswith(f"<!-- {mark}: made by scripts/bench -->")
+
+
+@pytest.mark.parametrize("program", ["false", "no-such-program"])
+def test_a_scheduling_class_that_is_refused_is_said_before_anything_starts(
+    program: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without the right to it, or without the program that sets it: status 2, and what is needed."""
+    monkeypatch.setattr("scripts.bench.servers.SCHED_RR", (program, *SCHED_RR[1:]))
+    monkeypatch.setattr("scripts.bench.latency.run_all", lambda *_: pytest.fail("started"))
+    assert main(["--sched-rr", "--folder", str(tmp_path)]) == 2
+    assert "--sched-rr needs Linux, chrt (util-linux) and root" in capsys.readouterr().err
 
 
 def test_the_relay_is_given_the_pipelines_settings() -> None:

@@ -78,6 +78,19 @@ def test_a_crashed_child_is_started_again_and_counted(start: Start) -> None:
     assert (child.restarts, child.given_up, starts()) == (1, "", 2)
 
 
+def test_a_launcher_makes_way_for_the_child(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is put before the command hands over to it, so that signals go to the child."""
+    monkeypatch.chdir(tmp_path)
+    told = "import os\npathlib.Path('told').write_text(f'{os.getpid()} {os.environ[\"LAUNCHED\"]}')\n"
+    (tmp_path / "child.py").write_text(PREAMBLE + told + TIDY)
+    child = Supervised("child", "child", {"PYTHONPATH": str(tmp_path)}, tmp_path / "child.log")
+    child.launcher = ("env", "LAUNCHED=yes")
+    child.start()
+    watch_until(child, is_up)
+    assert Path("told").read_text() == f"{child.pid} yes"
+    assert stop_all([child]) == []
+
+
 def test_a_killed_child_is_started_again(start: Start) -> None:
     """`kill -9` is a crash like any other."""
     child = start(WELL)
