@@ -65,8 +65,8 @@ class WebSocketSource:
     def _on_frame(self, channel: Channel) -> None:
         if channel in self._awaited:
             self._awaited = frozenset()
-            loop = self._runner.get_loop()
-            loop.call_soon(loop.stop)
+            # What came with the same look is queued in this round of the loop; a call soon would look once more first.
+            self._runner.get_loop().stop()
 
     def settle(self, unsettled: int) -> None:
         """Nothing: a socket gives no frame twice."""

@@ -375,6 +375,23 @@ def test_full_queue_pauses_the_socket(exchange: Exchange) -> None:
         until(flooding.done)
 
 
+def test_a_frame_is_handed_over_without_another_look_at_the_sockets() -> None:
+    """In a burst each look brings more, and reading it would delay what is there."""
+    settings = load(IngestionSettings, {"SYMBOLS": "BTCUSDT,ETHUSDT", "PAIRS": PAIR})
+    source = WebSocketSource(settings, RecordingObserver(), time.time_ns)
+    source.queue.announce_to(source._on_frame)
+    loop, looked_again = source._runner.get_loop(), threading.Event()
+
+    async def deliver(channel: Channel) -> None:
+        await source.queue.put(Frame(1, channel, b"{}", 1))
+        loop.call_soon(looked_again.set)
+
+    tasks = [loop.create_task(deliver(channel)) for channel in Channel]
+    assert len(source.read(list(Channel), 16, WAIT_S)) == len(tasks)
+    assert not looked_again.is_set()
+    source.stop()
+
+
 def test_stop_before_a_connection() -> None:
     """A source that never reaches its server stops at once and says why it waited."""
     settings = load(IngestionSettings, {"BINANCE_WS_URL": "ws://127.0.0.1:9"})
